@@ -1,0 +1,216 @@
+"""Everything CI checks, and the longer runs beside it. `nox --list` shows the sessions.
+
+Tests run against built wheels, in environments that hold nothing else of ours, so a module or
+a dependency missing from a distribution is found. `build` builds a wheel only when its sources
+changed; sessions that need wheels require it.
+"""
+
+import hashlib
+import itertools
+import os
+import time
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2026.2"
+nox.options.sessions = ["lint", "types", "tests", "whole", "alone", "oldest_newest", "docs"]
+nox.options.error_on_external_run = True
+nox.options.default_venv_backend = "virtualenv"  # uv would not read pip's configuration
+
+PRODUCT = "gunicorn-prometheus-exporter"
+PACKAGES = ["core", "storage-mmap", "workers", "master", "server"]  # folders of packages/
+FOLDERS = {PRODUCT: Path()} | {f"gunicorn-prometheus-{p}": Path("packages", p) for p in PACKAGES}
+
+GUNICORNS = ["21.2.0", "22.0.0", "23.0.0", "25.3.0", "26.2.0", "27.0.0"]
+CLIENTS = ["0.18.0", "newest"]
+
+DIST = Path("dist").resolve()
+PROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def group(name: str) -> list[str]:
+    """Return the requirements of a dependency group of pyproject.toml."""
+    return list(nox.project.dependency_groups(PROJECT, name))
+
+
+# Building and installing
+
+
+def fingerprint(folder: Path) -> str:
+    """Return a digest of everything that goes into the distribution in `folder`."""
+    files = [path for path in folder.iterdir() if path.is_file() and path.suffix != ".py"]
+    files += (path for path in (folder / "src").rglob("*") if "__pycache__" not in path.parts)
+    digest = hashlib.sha256()
+    for path in sorted(path for path in files if path.is_file()):
+        digest.update(f"{path}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def wheel(distribution: str) -> Path:
+    """Return the wheel that `build` made."""
+    (found,) = DIST.glob(f"{distribution.replace('-', '_')}-*.whl")
+    return found
+
+
+def constraints(session: nox.Session) -> Path:
+    """Return the file that ties our names to these wheels, whatever an index offers for them."""
+    return Path(session.cache_dir, "constraints.txt")
+
+
+@nox.session(reuse_venv=True)
+def build(session: nox.Session) -> None:
+    """Build what changed: sdist and wheel of every distribution, into dist/."""
+    session.install(*group("build"))
+    stamps = Path(session.cache_dir, "built")
+    stamps.mkdir(exist_ok=True)
+    for distribution, folder in FOLDERS.items():
+        stamp, digest = stamps / distribution, fingerprint(folder)
+        built = list(DIST.glob(f"{distribution.replace('-', '_')}-*"))
+        if len(built) == 2 and stamp.exists() and stamp.read_text() == digest:
+            continue
+        for old in built:
+            old.unlink()
+        command = ["python", "-m", "build", "--no-isolation", "--outdir", DIST, folder]
+        session.run(*command, silent=True)
+        stamp.write_text(digest)
+    urls = (f"{name} @ {wheel(name).as_uri()}\n" for name in FOLDERS if name != PRODUCT)
+    constraints(session).write_text("".join(urls))
+
+
+def install(session: nox.Session, distribution: str, *others: str, extras: str = "") -> None:
+    """Install the wheel of `distribution` with what it needs, and the newest `others`.
+
+    Not by `session.install`, which `nox -R` skips: the wheel or the versions may be others than
+    those of the last time. pip sees no difference between wheels of one version, hence uninstall.
+    """
+    pip = ["python", "-m", "pip"]
+    session.run(*pip, "uninstall", "--yes", *FOLDERS, silent=True, log=False)
+    wanted = ["--constraint", constraints(session), f"{wheel(distribution)}{extras}", *others]
+    session.run(*pip, "install", "--upgrade", *wanted, silent=True)
+
+
+def install_everything(session: nox.Session, *others: str) -> None:
+    """Install the product with all extras, and the newest `others`."""
+    install(session, PRODUCT, *others, extras="[all]")
+
+
+def pytest(session: nox.Session, folder: str, *options: str) -> None:
+    """Run the tests in `folder`, or those that `nox -s SESSION -- tests/...` names in it."""
+    named = any(Path(argument.split("::")[0]).exists() for argument in session.posargs)
+    session.run("pytest", *options, *session.posargs, *([] if named else [folder]))
+
+
+# What CI runs
+
+
+@nox.session(reuse_venv=True)
+def lint(session: nox.Session) -> None:
+    """Check style and formatting."""
+    session.install(*group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session(requires=["build"], reuse_venv=True)
+def types(session: nox.Session) -> None:
+    """Check the types of all sources with mypy, strictly."""
+    install_everything(session, *group("types"))
+    session.run("mypy")
+
+
+@nox.session(requires=["build"])
+@nox.parametrize("package", PACKAGES, ids=PACKAGES)
+def tests(session: nox.Session, package: str) -> None:
+    """Test one package with nothing of ours installed but what it depends on."""
+    install(session, f"gunicorn-prometheus-{package}", *group("test"))
+    pytest(session, f"tests/{package}")
+
+
+@nox.session(requires=["build"])
+def whole(session: nox.Session) -> None:
+    """Test the running system. $GUNICORN and $PROMETHEUS_CLIENT choose other versions."""
+    versions = pins(os.environ.get("GUNICORN"), os.environ.get("PROMETHEUS_CLIENT"))
+    install_everything(session, *group("test"), *versions)
+    pytest(session, "tests/whole", "-n", "2", "--dist", "loadgroup")
+
+
+@nox.session(requires=["build"])
+@nox.parametrize("distribution", list(FOLDERS), ids=list(FOLDERS))
+def alone(session: nox.Session, distribution: str) -> None:
+    """Import every module of one distribution, installed without extras or test tools."""
+    install(session, distribution)
+    session.run("python", "scripts/import_modules.py", distribution)
+
+
+@nox.session(requires=["build"])
+def docs(session: nox.Session) -> None:
+    """Check the documentation: its examples run."""
+    install_everything(session, *group("test"))
+    pytest(session, "tests/docs")
+
+
+# Versions of Gunicorn and prometheus_client
+
+
+def pins(gunicorn: str | None, client: str | None) -> list[str]:
+    """Return requirements for these versions: a number, "newest", or None for any."""
+    versions = {"gunicorn": gunicorn, "prometheus_client": client}
+    return [
+        name if version == "newest" else f"{name}=={version}"
+        for name, version in versions.items()
+        if version
+    ]
+
+
+def run_compat(session: nox.Session, combinations: list[tuple[str, str]]) -> None:
+    """Run the tests marked compat on each combination, all of them, then print a table."""
+    table = [f"{'gunicorn':<10}{'prometheus_client':<19}{'result':<8}{'seconds':>7}"]
+    failed = 0
+    for gunicorn, client in combinations:
+        install_everything(session, *group("test"), *pins(gunicorn, client))
+        start = time.monotonic()
+        try:
+            pytest(session, "tests/whole", "-m", "compat", "-n", "2", "--dist", "loadgroup")
+            result = "passed"
+        except nox.command.CommandFailed:
+            result = "FAILED"
+            failed += 1
+        seconds = time.monotonic() - start
+        table.append(f"{gunicorn:<10}{client:<19}{result:<8}{seconds:>7.0f}")
+    print(*table, sep="\n", flush=True)
+    if failed:
+        session.error(f"{failed} of {len(combinations)} combinations failed")
+
+
+@nox.session(requires=["build"])
+def oldest_newest(session: nox.Session) -> None:
+    """Test both ends of the supported versions."""
+    run_compat(session, [(GUNICORNS[0], CLIENTS[0]), (GUNICORNS[-1], CLIENTS[-1])])
+
+
+@nox.session(requires=["build"])
+def matrix(session: nox.Session) -> None:
+    """Test every supported Gunicorn with the oldest and the newest prometheus_client."""
+    run_compat(session, list(itertools.product(GUNICORNS, CLIENTS)))
+
+
+# For people
+
+
+@nox.session(requires=["build"])
+def bench(session: nox.Session) -> None:
+    """Run benchmarks/bench_*.py, or those named after `--`; each gets a scratch folder."""
+    install_everything(session)
+    scratch = Path(session.cache_dir, "bench").resolve()
+    for script in session.posargs or sorted(map(str, Path("benchmarks").glob("bench_*.py"))):
+        folder = scratch / Path(script).stem
+        folder.mkdir(parents=True, exist_ok=True)
+        session.run("python", script, str(folder))
+
+
+@nox.session(requires=["build"])
+def demo(session: nox.Session) -> None:
+    """Run the demonstration on wheels; `make demo` runs it on the sources."""
+    install_everything(session)
+    session.run("python", "examples/demo/run.py", *session.posargs)

@@ -1,0 +1,320 @@
+"""Every metric family the exporter gives, declared once.
+
+What is recorded is recorded at the finest grain only; the coarser documented
+families are sums made at scrape time (:mod:`gunicorn_prometheus_core.derive`),
+so that two numbers about the same thing can't disagree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+#: Seconds. Contains the documented bounds of gunicorn_worker_request_duration_seconds.
+FINE_SECONDS = (
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0,
+)  # fmt: skip
+#: Seconds, as documented.
+COARSE_SECONDS = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+#: Bytes, as documented: 1 KiB to 4 MiB.
+SIZE_BYTES = (1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0)
+
+Type = Literal["counter", "gauge", "histogram"]
+
+#: How a family comes to be: ``merged`` is recorded and merged over all processes like an
+#: application's metric; ``worker`` is recorded by each worker and gets the label worker_id when it
+#: is exposed; ``derived`` is computed from recorded ones; ``collected`` is measured at the scrape.
+Source = Literal["merged", "worker", "derived", "collected"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """One metric family: its name as exposed, type, label names, help and bucket bounds."""
+
+    name: str
+    type: Type
+    labels: tuple[str, ...]
+    source: Source
+    help: str
+    buckets: tuple[float, ...] = ()
+
+    @property
+    def storage_name(self) -> str:
+        """The family's name in storage keys, where a counter has no ``_total``."""
+        return self.name.removesuffix("_total")
+
+    @property
+    def sample_name(self) -> str:
+        """The name of the value's sample in storage keys (not for histograms)."""
+        return f"{self.storage_name}_total" if self.type == "counter" else self.name
+
+
+HTTP_DURATION = Family(
+    "gunicorn_http_request_duration_seconds",
+    "histogram",
+    ("method", "endpoint", "status"),
+    "merged",
+    "Time from a request's headers being read to the last byte of its response being written.",
+    FINE_SECONDS,
+)
+HTTP_REQUEST_SIZE = Family(
+    "gunicorn_http_request_size_bytes",
+    "histogram",
+    ("method", "endpoint"),
+    "merged",
+    "Body bytes really read from the request.",
+    SIZE_BYTES,
+)
+HTTP_RESPONSE_SIZE = Family(
+    "gunicorn_http_response_size_bytes",
+    "histogram",
+    ("method", "endpoint"),
+    "merged",
+    "Body bytes of the application's response that were really written.",
+    SIZE_BYTES,
+)
+WORKER_REQUESTS = Family(
+    "gunicorn_worker_requests_total",
+    "counter",
+    ("worker_id",),
+    "derived",
+    "Requests handled by this worker.",
+)
+WORKER_DURATION = Family(
+    "gunicorn_worker_request_duration_seconds",
+    "histogram",
+    ("worker_id",),
+    "derived",
+    "Duration of the requests handled by this worker.",
+    COARSE_SECONDS,
+)
+WORKER_REQUEST_SIZE = Family(
+    "gunicorn_worker_request_size_bytes",
+    "histogram",
+    ("worker_id",),
+    "derived",
+    "Body bytes really read from the requests handled by this worker.",
+    SIZE_BYTES,
+)
+WORKER_RESPONSE_SIZE = Family(
+    "gunicorn_worker_response_size_bytes",
+    "histogram",
+    ("worker_id",),
+    "derived",
+    "Body bytes really written in the responses of this worker.",
+    SIZE_BYTES,
+)
+WORKER_BUSY = Family(
+    "gunicorn_worker_busy_seconds_total",
+    "counter",
+    ("worker_id",),
+    "derived",
+    "Time spent on requests, summed over concurrent ones; its rate divided by "
+    "gunicorn_worker_capacity is the worker's utilisation.",
+)
+WORKER_FAILED = Family(
+    "gunicorn_worker_failed_requests",
+    "counter",
+    ("worker_id", "method", "endpoint", "error_type"),
+    "worker",
+    "Requests that ended in an exception which reached the worker.",
+)
+WORKER_ERRORS = Family(
+    "gunicorn_worker_error_handling",
+    "counter",
+    ("worker_id", "method", "endpoint", "error_type"),
+    "worker",
+    "Errors the worker answered in the application's place, requests it couldn't parse included.",
+)
+WORKER_IN_PROGRESS = Family(
+    "gunicorn_worker_requests_in_progress",
+    "gauge",
+    ("worker_id",),
+    "worker",
+    "Requests this worker is handling now.",
+)
+WORKER_CAPACITY = Family(
+    "gunicorn_worker_capacity",
+    "gauge",
+    ("worker_id",),
+    "worker",
+    "Requests this worker can handle at the same time.",
+)
+WORKER_STATE = Family(
+    "gunicorn_worker_state",
+    "gauge",
+    ("worker_id", "state", "timestamp"),
+    "worker",
+    "The worker's current state, 1 while its process lives and 0 afterwards; timestamp is the "
+    "Unix time of the last change of state.",
+)
+WORKER_EXITS = Family(
+    "gunicorn_worker_exits_total",
+    "counter",
+    ("worker_id", "cause"),
+    "merged",
+    "Worker processes that ended, by cause.",
+)
+WORKER_RESTARTS = Family(
+    "gunicorn_worker_restart_total",
+    "counter",
+    ("worker_id", "reason"),
+    "derived",
+    "Worker processes that ended, by reason.",
+)
+WORKER_RESTART_COUNT = Family(
+    "gunicorn_worker_restart_count_total",
+    "counter",
+    ("worker_id", "restart_type", "reason"),
+    "derived",
+    "Worker processes that ended, by type of restart and reason.",
+)
+MASTER_SIGNALS = Family(
+    "gunicorn_master_worker_restart_total",
+    "counter",
+    ("reason",),
+    "merged",
+    "Signals the master has handled that start, end or renew workers or their logs, by signal.",
+)
+MASTER_RESTART_COUNT = Family(
+    "gunicorn_master_worker_restart_count_total",
+    "counter",
+    ("worker_id", "reason", "restart_type"),
+    "derived",
+    "Worker processes whose end the master has seen, by worker, reason and type of restart.",
+)
+WORKERS = Family(
+    "gunicorn_workers",
+    "gauge",
+    (),
+    "derived",
+    "Worker processes alive.",
+)
+WORKER_UPTIME = Family(
+    "gunicorn_worker_uptime_seconds",
+    "gauge",
+    ("worker_id",),
+    "derived",
+    "Time since the worker process began.",
+)
+WORKER_MEMORY = Family(
+    "gunicorn_worker_memory_bytes",
+    "gauge",
+    ("worker_id",),
+    "collected",
+    "Resident memory of the worker process.",
+)
+WORKER_CPU = Family(
+    "gunicorn_worker_cpu_percent",
+    "gauge",
+    ("worker_id",),
+    "collected",
+    "CPU use of the worker process since the scrape before, where 100 is one core.",
+)
+WORKER_THREADS = Family(
+    "gunicorn_worker_threads",
+    "gauge",
+    ("worker_id",),
+    "collected",
+    "Native threads of the worker process.",
+)
+WORKER_OPEN_FDS = Family(
+    "gunicorn_worker_open_fds",
+    "gauge",
+    ("worker_id",),
+    "collected",
+    "Open file descriptors of the worker process.",
+)
+EXPORTER_SCRAPES = Family(
+    "gunicorn_exporter_scrapes_total",
+    "counter",
+    (),
+    "merged",
+    "Scrapes answered.",
+)
+EXPORTER_SCRAPE_ERRORS = Family(
+    "gunicorn_exporter_scrape_errors_total",
+    "counter",
+    (),
+    "merged",
+    "Scrapes that failed.",
+)
+EXPORTER_SCRAPE_SECONDS = Family(
+    "gunicorn_exporter_scrape_seconds_total",
+    "counter",
+    (),
+    "merged",
+    "Time spent on computing scrapes.",
+)
+EXPORTER_COLLECTOR_ERRORS = Family(
+    "gunicorn_exporter_collector_errors_total",
+    "counter",
+    ("collector",),
+    "merged",
+    "Scrapes in which a collector failed and its families were left out.",
+)
+EXPORTER_KEYS_REJECTED = Family(
+    "gunicorn_exporter_keys_rejected_total",
+    "counter",
+    (),
+    "merged",
+    "Stored series left out of scrapes because their key could not be understood.",
+)
+EXPORTER_QUARANTINED = Family(
+    "gunicorn_exporter_pages_quarantined_total",
+    "counter",
+    (),
+    "merged",
+    "Pages found corrupt and set aside.",
+)
+EXPORTER_DROPPED = Family(
+    "gunicorn_exporter_series_dropped_total",
+    "counter",
+    (),
+    "merged",
+    "Series that could not be stored for lack of space.",
+)
+EXPORTER_RECORDING_ERRORS = Family(
+    "gunicorn_exporter_recording_errors_total",
+    "counter",
+    (),
+    "merged",
+    "Requests whose recording failed; the requests themselves were not affected.",
+)
+EXPORTER_RESTARTS = Family(
+    "gunicorn_exporter_restarts_total",
+    "counter",
+    (),
+    "merged",
+    "Times the exporter process ended unasked and was started again.",
+)
+EXPORTER_BIND_FAILURES = Family(
+    "gunicorn_exporter_bind_failures_total",
+    "counter",
+    (),
+    "merged",
+    "Attempts at opening the metrics port that failed.",
+)
+
+FAMILIES: tuple[Family, ...] = tuple(
+    value for value in list(globals().values()) if isinstance(value, Family)
+)
+BY_STORAGE_NAME = {family.storage_name: family for family in FAMILIES}
+
+#: Families that every process keeps for itself: never merged, exposed with their worker's number.
+PER_WORKER = frozenset(family.storage_name for family in FAMILIES if family.source == "worker")
+
+#: ``restart_type`` of the documented restart families, by cause of the exit.
+RESTART_TYPES = {
+    "reload": "signal",
+    "scale_down": "signal",
+    "shutdown": "signal",
+    "exit": "signal",
+    "max_requests": "recycle",
+    "timeout": "error",
+    "killed": "error",
+    "crash": "error",
+    "boot_error": "error",
+    "load_error": "error",
+    "unknown": "error",
+}

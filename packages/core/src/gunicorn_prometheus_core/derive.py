@@ -1,0 +1,206 @@
+"""The documented worker families, computed from what the workers recorded.
+
+Workers record requests once, by method, endpoint and status. What the
+documents promise per worker are sums of that, taken here at scrape time; the
+worker's number is the number of its slot.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from prometheus_client import Metric
+from prometheus_client.utils import floatToGoString
+
+from . import catalogue as c
+from .merge import gather
+from .series import parse
+from .storage import Process, Snapshot
+
+_OURS = b'["gunicorn_'
+Labels = tuple[tuple[str, str], ...]
+Cells = dict[str, dict[tuple[str, Labels], int]]
+
+
+class _Own:
+    """Where our own families' cells are in one snapshot, found once per key."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.keys, self.at = snapshot.keys, snapshot.at
+        self.seen = 0
+        #: storage name -> (sample name, labels) -> position
+        self.cells: Cells = {}
+        self._buckets: dict[str, dict[float, Callable[[Sequence[float]], Sequence[float]]]] = {}
+        self._sums: dict[str, Callable[[Sequence[float]], Sequence[float]]] = {}
+
+    def update(self, snapshot: Snapshot) -> None:
+        keys = self.keys[self.seen :]
+        if not keys:
+            return
+        chosen = [i for i, key in enumerate(keys, self.seen) if key.startswith(_OURS)]
+        self.seen += len(keys)
+        for i, series in zip(chosen, parse([self.keys[i] for i in chosen]), strict=True):
+            if series is not None and series.family in c.BY_STORAGE_NAME:
+                cell = (series.sample, tuple(series.labels.items()))
+                self.cells.setdefault(series.family, {})[cell] = self.at[i]
+        self._buckets.clear()
+        self._sums.clear()
+
+    def buckets(self, family: c.Family, values: Sequence[float]) -> dict[float, float]:
+        """Observations per bucket bound, not cumulative, over all label sets."""
+        pickers = self._buckets.get(family.name)
+        if pickers is None:
+            positions: dict[float, list[int]] = {}
+            for (_, labels), position in self.cells.get(family.name, {}).items():
+                bound = dict(labels).get("le")
+                if bound is not None:
+                    positions.setdefault(float(bound), []).append(position)
+            pickers = {bound: gather(sorted(at)) for bound, at in sorted(positions.items())}
+            self._buckets[family.name] = pickers
+        return {bound: sum(pick(values)) for bound, pick in pickers.items()}
+
+    def total(self, family: c.Family, values: Sequence[float]) -> float:
+        """Sum of all observations over all label sets."""
+        pick = self._sums.get(family.name)
+        if pick is None:
+            name = f"{family.name}_sum"
+            cells = self.cells.get(family.name, {})
+            pick = gather(sorted(at for (sample, _), at in cells.items() if sample == name))
+            self._sums[family.name] = pick
+        return sum(pick(values))
+
+
+#: Documented histogram per worker, and the finer one that it is summed up from.
+_HISTOGRAMS = (
+    (c.WORKER_DURATION, c.HTTP_DURATION),
+    (c.WORKER_REQUEST_SIZE, c.HTTP_REQUEST_SIZE),
+    (c.WORKER_RESPONSE_SIZE, c.HTTP_RESPONSE_SIZE),
+)
+
+
+class Derivation:
+    """Computes the derived families scrape after scrape. Used by one thread at a time."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._own: dict[tuple[str, str, str], _Own] = {}
+        self._clock = clock
+
+    def families(
+        self, snapshots: Iterable[Snapshot], processes: Sequence[Process]
+    ) -> Iterator[Metric]:
+        """The derived and per-worker families that have samples."""
+        metrics = {family.name: _metric(family) for family in c.FAMILIES}
+        found: dict[tuple[str, str, str], _Own] = {}
+        for snapshot in snapshots:
+            if snapshot.process.role not in ("worker", "master"):
+                continue
+            identity = (snapshot.instance, snapshot.process.name, snapshot.kind)
+            own = self._own.get(identity)
+            if own is None or own.keys is not snapshot.keys or own.at is not snapshot.at:
+                own = _Own(snapshot)
+            own.update(snapshot)
+            found[identity] = own
+            if snapshot.process.role == "worker":
+                _add_worker(metrics, own, snapshot)
+            elif snapshot.kind == "counter":
+                _add_exits(metrics, own, snapshot.values)
+        self._own = found
+        self._add_processes(metrics, processes)
+        return (metric for metric in metrics.values() if metric.samples)
+
+    def _add_processes(self, metrics: dict[str, Metric], processes: Sequence[Process]) -> None:
+        now = self._clock()
+        workers = [process for process in processes if process.role == "worker"]
+        if workers:
+            alive = sum(1 for worker in workers if worker.alive)
+            metrics[c.WORKERS.name].add_sample(c.WORKERS.name, {}, alive)
+        for worker in workers:
+            if worker.alive and worker.started is not None:
+                metrics[c.WORKER_UPTIME.name].add_sample(
+                    c.WORKER_UPTIME.name,
+                    {"worker_id": worker.number},
+                    max(0.0, now - worker.started),
+                )
+
+
+def _metric(family: c.Family) -> Metric:
+    return Metric(family.storage_name, family.help, family.type)
+
+
+def _add_worker(metrics: dict[str, Metric], own: _Own, snapshot: Snapshot) -> None:
+    worker = {"worker_id": snapshot.process.number}
+    values = snapshot.values
+    if snapshot.kind == "histogram":
+        for coarse, fine in _HISTOGRAMS:
+            _add_histogram(metrics[coarse.name], coarse, worker, own, fine, values)
+        handled = sum(own.buckets(c.HTTP_DURATION, values).values())
+        requests = c.WORKER_REQUESTS.name
+        metrics[requests].add_sample(requests, worker, handled)
+        busy = c.WORKER_BUSY.name
+        metrics[busy].add_sample(busy, worker, own.total(c.HTTP_DURATION, values))
+    elif snapshot.kind == "counter":
+        for family in (c.WORKER_FAILED, c.WORKER_ERRORS):
+            for (_, labels), at in own.cells.get(family.storage_name, {}).items():
+                sample = {**worker, **dict(labels)}
+                metrics[family.name].add_sample(family.name, sample, values[at])
+    elif snapshot.kind == "gauge_liveall":
+        if snapshot.process.alive is not False:
+            for family in (c.WORKER_IN_PROGRESS, c.WORKER_CAPACITY):
+                for at in own.cells.get(family.name, {}).values():
+                    metrics[family.name].add_sample(family.name, worker, values[at])
+        _add_state(metrics[c.WORKER_STATE.name], own, snapshot)
+
+
+def _add_state(metric: Metric, own: _Own, snapshot: Snapshot) -> None:
+    """Only the state entered last; a process that is gone has stopped, whatever it said last."""
+    entered = {
+        dict(labels)["state"]: snapshot.values[at]
+        for (_, labels), at in own.cells.get(c.WORKER_STATE.name, {}).items()
+    }
+    if not entered:
+        return
+    process = snapshot.process
+    state = max(entered, key=entered.__getitem__)
+    since = entered[state]
+    if process.alive is False:
+        state, since = "stopped", max(since, process.ended or 0.0)
+    labels = {"worker_id": process.number, "state": state, "timestamp": str(int(since))}
+    metric.add_sample(metric.name, labels, 0.0 if state == "stopped" else 1.0)
+
+
+def _add_histogram(
+    metric: Metric,
+    coarse: c.Family,
+    worker: dict[str, str],
+    own: _Own,
+    fine: c.Family,
+    values: Sequence[float],
+) -> None:
+    buckets = own.buckets(fine, values)
+    if not buckets:
+        return
+    for bound in (*coarse.buckets, float("inf")):
+        labels = {**worker, "le": floatToGoString(bound)}
+        level = sum(value for at_most, value in buckets.items() if at_most <= bound)
+        metric.add_sample(f"{coarse.name}_bucket", labels, level)
+    metric.add_sample(f"{coarse.name}_count", worker, sum(buckets.values()))
+    metric.add_sample(f"{coarse.name}_sum", worker, own.total(fine, values))
+
+
+def _add_exits(metrics: dict[str, Metric], own: _Own, values: Sequence[float]) -> None:
+    """The documented restart families: each exit the masters saw, under three names."""
+    exits = own.cells.get(c.WORKER_EXITS.storage_name, {})
+    for family in (c.WORKER_RESTARTS, c.WORKER_RESTART_COUNT, c.MASTER_RESTART_COUNT):
+        metric = metrics[family.name]
+        totals = {tuple(s.labels.values()): s.value for s in metric.samples}
+        for (_, labels), at in exits.items():
+            facts = dict(labels)
+            facts["reason"] = facts["cause"]
+            facts["restart_type"] = c.RESTART_TYPES.get(facts["cause"], "error")
+            identity = tuple(facts[name] for name in family.labels)
+            totals[identity] = totals.get(identity, 0.0) + values[at]
+        metric.samples.clear()
+        for identity, value in totals.items():
+            sample = dict(zip(family.labels, identity, strict=True))
+            metric.add_sample(family.name, sample, value)

@@ -1,0 +1,119 @@
+"""One scrape: from a storage and collectors to the text that Prometheus reads."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+from prometheus_client import Metric
+
+from .derive import Derivation
+from .merge import Merge, Texts
+from .storage import Process, Snapshot, Storage
+from .text import Format, header
+
+log = logging.getLogger(__name__)
+
+
+class Collector(Protocol):
+    """Measures further families at scrape time, in the exporter process.
+
+    Members of the entry-point group ``gunicorn_prometheus.collectors`` are
+    called without arguments to get one. A collector that raises costs only
+    its own families; the failure is logged once and counted.
+    """
+
+    def collect(self, processes: Sequence[Process]) -> Iterable[Metric]:
+        """The families, about the processes that have recorded on this host."""
+
+
+class Exposition:
+    """Renders scrapes and keeps what one scrape learns for the next.
+
+    Used by one thread at a time. ``collector_errors`` and ``rejected`` count
+    from the beginning.
+    """
+
+    def __init__(self, storage: Storage, collectors: Mapping[str, Collector] | None = None) -> None:
+        self._storage = storage
+        self._collectors = dict(collectors or {})
+        self._merges: dict[str, Merge] = {}
+        self._derivation = Derivation()
+        self._texts = Texts()
+        self.collector_errors: dict[str, int] = {}
+
+    @property
+    def rejected(self) -> int:
+        """Stored keys that could not be understood so far."""
+        return max((merge.rejected for merge in self._merges.values()), default=0)
+
+    def render(self, form: Format, names: Collection[str] = ()) -> bytes:
+        """The text of a scrape; with ``names``, only samples that have one of them.
+
+        Raises what the storage raises.
+        """
+        snapshots = self._storage.collect()
+        processes = self._storage.processes()
+        pieces = list(self._families(snapshots, processes, form, frozenset(names)))
+        if form.openmetrics:
+            pieces.append("# EOF\n")
+        return "".join(pieces).encode()
+
+    def _families(
+        self,
+        snapshots: Sequence[Snapshot],
+        processes: Sequence[Process],
+        form: Format,
+        names: frozenset[str],
+    ) -> Iterator[str]:
+        written: set[str] = set()
+        for metric in (
+            *self._derivation.families(snapshots, processes),
+            *self._collected(processes),
+        ):
+            if metric.name not in written:
+                written.add(metric.name)
+                yield from _only(self._write(metric, form), names)
+        if form.escaping not in self._merges:
+            self._merges[form.escaping] = Merge(self._texts.prefixes(form.escaping))
+        for family in self._merges[form.escaping].families(snapshots):
+            if family.name in written or (names and names.isdisjoint(family.sample_names)):
+                continue
+            yield from _only(family.write(form, self._texts), names)
+
+    def _collected(self, processes: Sequence[Process]) -> Iterator[Metric]:
+        for name, collector in self._collectors.items():
+            try:
+                metrics = list(collector.collect(processes))
+            except Exception:
+                if name not in self.collector_errors:
+                    log.exception("collector %s failed; its families are left out", name)
+                self.collector_errors[name] = self.collector_errors.get(name, 0) + 1
+            else:
+                yield from metrics
+
+    def _write(self, metric: Metric, form: Format) -> Iterator[str]:
+        prefixes, numbers = self._texts.prefixes(form.escaping), self._texts.numbers
+        names = {sample.name for sample in metric.samples}
+        if names:
+            yield header(metric.name, metric.type, metric.documentation, names, form)
+            for sample in metric.samples:
+                labels = prefixes.labels(sorted(sample.labels.items()))
+                yield prefixes.join(sample.name, labels)
+                yield numbers[sample.value]
+            yield "\n"
+
+
+def _only(pieces: Iterable[str], names: frozenset[str]) -> Iterable[str]:
+    """A family's text reduced to samples of these names, empty if none is left; all if no names."""
+    if not names:
+        return pieces
+    head: list[str] = []
+    kept: list[str] = []
+    for line in "".join(pieces).splitlines(keepends=True):
+        if line.startswith("# "):
+            head.append(line)
+        elif line.partition(" ")[0].partition("{")[0] in names:
+            kept.append(line)
+    return [*head, *kept] if kept else []

@@ -1,0 +1,54 @@
+"""Finding parts by entry point, loading only the one that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from .errors import MissingPart
+
+STORAGE = "gunicorn_prometheus.storage"
+WORKERS = "gunicorn_prometheus.workers"
+MASTER = "gunicorn_prometheus.master"
+SERVER = "gunicorn_prometheus.server"
+COLLECTORS = "gunicorn_prometheus.collectors"
+
+#: What brings the members that we ship; a third party's name is not in here.
+REMEDIES = {
+    (STORAGE, "mmap"): "gunicorn-prometheus-storage-mmap",
+    (STORAGE, "redis"): "gunicorn-prometheus-storage-redis",
+    (WORKERS, "sync"): "gunicorn-prometheus-workers",
+    (WORKERS, "gthread"): "gunicorn-prometheus-workers",
+    (MASTER, "default"): "gunicorn-prometheus-master",
+    (SERVER, "default"): "gunicorn-prometheus-server",
+}
+
+
+def names(group: str) -> list[str]:
+    """The names installed in an entry-point group, sorted."""
+    return sorted({point.name for point in entry_points(group=group)})
+
+
+def find(group: str, name: str) -> EntryPoint | None:
+    """The entry point of that name, not loaded; None if nothing installed has it."""
+    return next(iter(entry_points(group=group, name=name)), None)
+
+
+def load(group: str, name: str) -> Any:
+    """Load one member of a group and nothing else.
+
+    Raises :class:`~gunicorn_prometheus_core.errors.MissingPart` when it is not
+    installed, naming the remedy.
+    """
+    point = find(group, name)
+    if point is None:
+        remedy = REMEDIES.get((group, name))
+        hint = f"pip install {remedy}" if remedy else f"installed are: {names(group) or 'none'}"
+        raise MissingPart(f"nothing installed provides {name!r} in {group}: {hint}")
+    return point.load()
+
+
+def members(group: str) -> Iterator[EntryPoint]:
+    """Every entry point of a group, not loaded, in the order of their names."""
+    return iter(sorted(entry_points(group=group), key=lambda point: point.name))

@@ -1,0 +1,86 @@
+"""The storage protocol: what a backend author implements, and what is passed around.
+
+Recording never touches a backend. Processes record into local pages; in the
+exporter process a backend makes snapshots of those pages visible
+(:meth:`Storage.publish`) and gives back the snapshots of everybody
+(:meth:`Storage.collect`). A backend can therefore be slow, down or wrong
+without a request noticing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+#: Kinds of snapshot whose values are summed over processes, the dead included.
+#: The others are ``gauge_<mode>`` with a mode of prometheus_client's Gauge.
+SUMMED_KINDS = frozenset({"counter", "histogram", "summary"})
+
+
+@dataclass(frozen=True)
+class Process:
+    """One recording process, alive or dead.
+
+    ``name`` is unique within an instance: ``worker-0``, ``master-0``, or the
+    pid of a process that records with prometheus_client's own page files.
+    ``alive`` is None when that can't be known from here.
+    """
+
+    name: str
+    role: str
+    number: str
+    alive: bool | None = None
+    pid: int | None = None
+    #: Unix time at which the process took its name, in seconds.
+    started: float | None = None
+    #: Unix time at which it is known to have ended, in seconds.
+    ended: float | None = None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The values of one process and kind, as they are now.
+
+    ``keys[i]`` is a key in the encoding of prometheus_client's multiprocess
+    files (a JSON list of family name, sample name, labels, help). Its value is
+    ``values[at[i]]``; for gauges ``values[at[i] + 1]`` is the time it was set,
+    0.0 if that is not kept. ``at[0] + 1`` of other kinds is always 0.0.
+
+    ``keys`` and ``at`` are append-only: as long as a backend gives the same
+    two objects, what they held before is unchanged, so what a reader derived
+    from them stays valid and only the new tail has to be looked at. A change
+    of any other sort needs new objects.
+    """
+
+    process: Process
+    kind: str
+    keys: Sequence[bytes]
+    at: Sequence[int]
+    values: Sequence[float]
+    instance: str = ""
+
+
+class Storage(Protocol):
+    """A place that snapshots are published to and collected from.
+
+    Used by one thread at a time, in the exporter process only. Trouble with
+    the place itself is
+    :class:`~gunicorn_prometheus_core.errors.StorageUnavailable`, raised
+    ``from`` the cause; every other exception is a defect of the backend.
+    """
+
+    def publish(self, snapshots: Iterable[Snapshot]) -> None:
+        """Make these absolute values visible. Idempotent: repeating it does no harm."""
+
+    def collect(self) -> Sequence[Snapshot]:
+        """The latest snapshots of all processes of all instances."""
+
+    def processes(self) -> Sequence[Process]:
+        """The processes of this host that have recorded, alive and dead."""
+
+    def retire(self, instance: str) -> None:
+        """An instance is gone for good: keep its counts, forget its live gauges."""
+
+    def close(self) -> None:
+        """Release everything; the object is not used again."""

@@ -1,0 +1,219 @@
+"""The text formats of a scrape: negotiation, escaping, numbers, headers.
+
+Sources: the Prometheus exposition formats
+(https://prometheus.io/docs/instrumenting/exposition_formats/), OpenMetrics 1.0
+(https://prometheus.io/docs/specs/om/open_metrics_spec/) and the escaping
+schemes (https://prometheus.io/docs/instrumenting/escaping_schemes/).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from prometheus_client.utils import floatToGoString
+
+ALLOW_UTF8 = "allow-utf-8"
+UNDERSCORES = "underscores"
+DOTS = "dots"
+VALUES = "values"
+_SCHEMES = frozenset({ALLOW_UTF8, UNDERSCORES, DOTS, VALUES})
+
+_LEGACY_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*").fullmatch
+_TEXT_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
+_HELP_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n"})
+
+
+@dataclass(frozen=True)
+class Format:
+    """An exposition format: version of the text and how unusual names are escaped."""
+
+    openmetrics: bool
+    version: str
+    escaping: str = UNDERSCORES
+
+    @property
+    def content_type(self) -> str:
+        """Value of the Content-Type header."""
+        media = "application/openmetrics-text" if self.openmetrics else "text/plain"
+        # Version 0.0.4 knows no escaping parameter; strict parsers refuse unknown ones.
+        scheme = "" if self.version in ("0.0.4", "0.0.1") else f"; escaping={self.escaping}"
+        if self.openmetrics and self.escaping == UNDERSCORES:
+            scheme = ""
+        return f"{media}; version={self.version}; charset=utf-8{scheme}"
+
+
+TEXT_0_0_4 = Format(openmetrics=False, version="0.0.4")
+OPENMETRICS_1_0_0 = Format(openmetrics=True, version="1.0.0")
+
+
+def _offer(media: str, parameters: dict[str, str]) -> Format | None:
+    """The format we give for one media range of an Accept header."""
+    version = parameters.get("version", "")
+    escaping = parameters.get("escaping", UNDERSCORES)
+    if escaping not in _SCHEMES:
+        escaping = UNDERSCORES
+    if media == "application/openmetrics-text" and version in ("1.0.0", "0.0.1", ""):
+        if version == "1.0.0":
+            return Format(openmetrics=True, version="1.0.0", escaping=escaping)
+        return Format(openmetrics=True, version=version or "1.0.0")
+    if media in ("text/plain", "text/*", "*/*"):
+        if media == "text/plain" and version == "1.0.0":
+            return Format(openmetrics=False, version="1.0.0", escaping=escaping)
+        if version in ("", "0.0.4"):
+            return TEXT_0_0_4
+    return None
+
+
+def negotiate(accept: str | None) -> Format:
+    """Choose the format for an Accept header; text 0.0.4 when nothing in it is ours.
+
+    The highest quality wins, among equals the one named first (RFC 9110, 12.5.1).
+    """
+    best, best_quality = TEXT_0_0_4, 0.0
+    for item in (accept or "").split(","):
+        media, *rest = (part.strip() for part in item.split(";"))
+        parameters = dict(
+            (name.strip().lower(), value.strip().strip('"'))
+            for name, _, value in (part.partition("=") for part in rest)
+        )
+        try:
+            quality = float(parameters.get("q", "1"))
+        except ValueError:
+            quality = 0.0
+        offer = _offer(media.lower(), parameters)
+        if offer is not None and quality > best_quality:
+            best, best_quality = offer, quality
+    return best
+
+
+class NumberTexts(dict[float, str]):
+    """Texts of sample values in the form Prometheus uses, remembered.
+
+    Most values of a scrape are small whole numbers that come again in the next
+    one; looking them up is several times faster than formatting them.
+    """
+
+    _MOST = 200_000
+
+    def __missing__(self, value: float) -> str:
+        text = floatToGoString(value)
+        if not math.isnan(value):
+            if len(self) >= self._MOST:
+                self.clear()
+            self[value] = text
+        return text
+
+
+def is_legacy(name: str) -> bool:
+    """Whether a name is valid without quoting or escaping everywhere."""
+    return _LEGACY_NAME(name) is not None
+
+
+def _legal(char: str, first: bool) -> bool:
+    return char.isascii() and (char.isalpha() or char in "_:" or (char.isdigit() and not first))
+
+
+def escape_name(name: str, scheme: str) -> str:
+    """A metric or label name in the given escaping scheme, without quotes."""
+    if scheme == DOTS:
+        return "".join(
+            "__" if c == "_" else "_dot_" if c == "." else c if _legal(c, not i) else "__"
+            for i, c in enumerate(name)
+        )
+    if scheme == ALLOW_UTF8 or is_legacy(name):
+        return name
+    if scheme == VALUES:
+        return "U__" + "".join(
+            "__" if c == "_" else c if _legal(c, not i) else f"_{ord(c):x}_"
+            for i, c in enumerate(name)
+        )
+    return "".join(c if _legal(c, not i) else "_" for i, c in enumerate(name))
+
+
+class SamplePrefixes:
+    """Texts that stand before the values of samples, in one escaping scheme.
+
+    The texts of names and of label pairs are remembered, since most of them
+    occur in many samples.
+    """
+
+    def __init__(self, scheme: str = UNDERSCORES) -> None:
+        self._names = _NameTexts(scheme)
+        self._pairs = _PairTexts(scheme)
+
+    def labels(self, pairs: Iterable[tuple[str, str]]) -> str:
+        """The text of labels, in the order given."""
+        return ",".join(map(self._pairs.__getitem__, pairs))
+
+    def join(self, name: str, labels: str) -> str:
+        """The text before the value, given the text of the labels: a new line and a space included."""
+        plain, opened, closed = self._names[name]
+        return f"{opened}{labels}{closed}" if labels else plain
+
+
+class _PairTexts(dict[tuple[str, str], str]):
+    _MOST = 200_000
+
+    def __init__(self, scheme: str) -> None:
+        self._scheme = scheme
+
+    def __missing__(self, pair: tuple[str, str]) -> str:
+        if len(self) >= self._MOST:
+            self.clear()
+        name, value = pair
+        text = self[pair] = f'{_written(name, self._scheme)}="{value.translate(_TEXT_ESCAPES)}"'
+        return text
+
+
+class _NameTexts(dict[str, tuple[str, str, str]]):
+    """Text before the value without labels; text before and after labels."""
+
+    def __init__(self, scheme: str) -> None:
+        self._scheme = scheme
+
+    def __missing__(self, name: str) -> tuple[str, str, str]:
+        written = _written(name, self._scheme)
+        if written.startswith('"'):
+            texts = f"\n{{{written}}} ", f"\n{{{written},", "} "
+        else:
+            texts = f"\n{written} ", f"\n{written}{{", "} "
+        self[name] = texts
+        return texts
+
+
+def _written(name: str, scheme: str) -> str:
+    """A name as it is written in a scheme, in quotes where it needs them."""
+    if scheme == ALLOW_UTF8 and not is_legacy(name):
+        return f'"{name.translate(_TEXT_ESCAPES)}"'
+    return escape_name(name, scheme)
+
+
+def header(
+    family: str, kind: str, help_text: str, sample_names: Collection[str], form: Format
+) -> str:
+    """The HELP and TYPE lines of a family, without the last newline: samples begin with theirs.
+
+    ``family`` is the OpenMetrics name, without ``_total``. A counter whose
+    samples lack ``_total`` is not expressible in OpenMetrics; it is given as
+    ``unknown`` there, so that its documented name works in either format.
+    """
+    name = family
+    if kind == "counter":
+        bare = family in sample_names
+        if form.openmetrics:
+            kind = "unknown" if bare else kind
+        elif not bare:
+            name = f"{family}_total"
+    elif not form.openmetrics:
+        if kind == "info":
+            name, kind = f"{family}_info", "gauge"
+        elif kind == "stateset":
+            kind = "gauge"
+        elif kind == "unknown":
+            kind = "untyped"
+    escaped = _written(name, form.escaping)
+    escapes = _TEXT_ESCAPES if form.openmetrics else _HELP_ESCAPES
+    return f"# HELP {escaped} {help_text.translate(escapes)}\n# TYPE {escaped} {kind}"

@@ -1,0 +1,152 @@
+"""Making, emptying and removing the directory of the pages. The master's business."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from gunicorn_prometheus_core.errors import SettingsError
+from gunicorn_prometheus_core.settings import Settings
+
+from . import slots
+from .access import Access
+
+log = logging.getLogger(__name__)
+
+_PRIVATE_PREFIX = "gunicorn-prometheus-"
+#: Its presence says that the directory was made for one server and may be removed.
+_PRIVATE_MARK = "private"
+_ABANDONED_SECONDS = 10.0
+_OURS = (".db", ".db.new", ".db.corrupt", slots.SUFFIX)
+
+
+def access_to(path: str, uid: int | None = None, gid: int | None = None) -> Access:
+    """Who may use files in that directory: its group reads them if it may read the directory."""
+    return Access(0o600 | (os.stat(path).st_mode & 0o040), uid, gid)
+
+
+class PageDirectory:
+    """See :class:`gunicorn_prometheus_core.recording.Directory`."""
+
+    def __init__(self, path: str, access: Access) -> None:
+        self.path = path
+        self._access = access
+
+    def retire(self, pid: int) -> tuple[str, Mapping[str, Any]] | None:
+        """Number of the worker slot that this ended process owned, and what it left there."""
+        with contextlib.suppress(OSError):
+            for name in slots.names(self.path):
+                if not name.startswith("worker-"):
+                    continue
+                path = os.path.join(self.path, name)
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    noted = slots.facts(fd)
+                    if noted.get("pid") == pid:
+                        os.utime(fd)
+                        return name.removeprefix("worker-").removesuffix(slots.SUFFIX), noted
+                finally:
+                    os.close(fd)
+        return None
+
+    def wipe(self) -> None:
+        """Begin with empty pages, unless a live process records here. Raises OSError."""
+        with slots.locked(self.path, self._access):
+            if slots.anybody(self.path):
+                log.info("%s is in use by another server: its pages are kept", self.path)
+                return
+            for name in os.listdir(self.path):
+                if name.endswith(_OURS):
+                    os.unlink(os.path.join(self.path, name))
+
+    def discard(self) -> None:
+        """Remove the directory if it was made for one server and nobody owns a slot in it."""
+        if not os.path.exists(os.path.join(self.path, _PRIVATE_MARK)):
+            return
+        try:
+            with slots.locked(self.path, self._access):
+                if not slots.anybody(self.path):
+                    shutil.rmtree(self.path)
+        except OSError as error:
+            log.warning("can't remove %s: %s", self.path, error)
+
+
+def prepare(
+    settings: Settings, *, uid: int, gid: int, inherited: str | None = None
+) -> PageDirectory:
+    """The directory for a server whose workers run as ``uid:gid``, ready to be recorded into.
+
+    ``inherited`` is the directory of the server this one takes over from (USR2).
+    A configured directory that can't be used is logged and replaced by a
+    private one. Raises SettingsError when the setting names something that is
+    no directory, and OSError when not even a private one can be made.
+    """
+    if inherited is not None:
+        return PageDirectory(inherited, access_to(inherited, uid, gid))
+    if settings.multiproc_dir is not None:
+        try:
+            return _configured(settings, uid, gid)
+        except OSError as error:
+            log.error(
+                "can't record into PROMETHEUS_MULTIPROC_DIR=%s: %s; "
+                "using a private directory, which a sidecar does not see",
+                settings.multiproc_dir,
+                error,
+            )
+    return _private(uid, gid)
+
+
+def _configured(settings: Settings, uid: int, gid: int) -> PageDirectory:
+    assert settings.multiproc_dir is not None
+    path = os.path.abspath(settings.multiproc_dir)
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise SettingsError(
+            f"PROMETHEUS_MULTIPROC_DIR={settings.multiproc_dir!r} (from the environment): "
+            "must be a directory, or a path where one can be made"
+        )
+    os.makedirs(path, mode=0o750, exist_ok=True)
+    if os.geteuid() == 0 and uid != 0 and not os.listdir(path):
+        os.chown(path, uid, gid)
+    directory = PageDirectory(path, access_to(path, uid, gid))
+    if settings.cleanup_db_files:
+        directory.wipe()
+    else:
+        with slots.locked(path, directory._access):
+            pass  # proves that we may write here
+    return directory
+
+
+def _private(uid: int, gid: int) -> PageDirectory:
+    base = _private_base()
+    _remove_abandoned(base, {os.geteuid(), uid})
+    path = tempfile.mkdtemp(prefix=_PRIVATE_PREFIX, dir=base)
+    with open(os.path.join(path, _PRIVATE_MARK), "w"):
+        pass
+    if os.geteuid() == 0 and uid != 0:
+        os.chown(path, uid, gid)
+    return PageDirectory(path, Access(0o600, uid, gid))
+
+
+def _private_base() -> str:
+    """In memory if we can, because these pages are written all the time and outlive nothing."""
+    memory = "/dev/shm"
+    return memory if os.access(memory, os.W_OK | os.X_OK) else tempfile.gettempdir()
+
+
+def _remove_abandoned(base: str, owners: set[int]) -> None:
+    """Remove private directories of servers that were killed before they could."""
+    for entry in os.scandir(base):
+        if not entry.name.startswith(_PRIVATE_PREFIX):
+            continue
+        with contextlib.suppress(OSError):
+            status = entry.stat(follow_symlinks=False)
+            mark = os.stat(os.path.join(entry.path, _PRIVATE_MARK))
+            abandoned = time.time() - mark.st_mtime > _ABANDONED_SECONDS
+            if entry.is_dir(follow_symlinks=False) and status.st_uid in owners and abandoned:
+                PageDirectory(entry.path, Access()).discard()

@@ -1,0 +1,94 @@
+"""The bytes of a page: prometheus_client's multiprocess file format.
+
+A page begins with the number of bytes in use (native int32) and four zero
+bytes. Then follow entries: length of the key (int32), the key in UTF-8,
+spaces up to the next multiple of eight, the value and the time it was set
+(two native doubles). See ``prometheus_client.mmap_dict``.
+"""
+
+from __future__ import annotations
+
+import operator
+import struct
+from collections.abc import Iterable
+from typing import Any
+
+HEADER_BYTES = 8
+CELL_BYTES = 16
+
+_INT = struct.Struct("i")
+_HEADER = struct.Struct("ii")
+_CELL = struct.Struct("dd")
+_LOOKS_LIKE_A_KEY = operator.methodcaller("startswith", b"[")
+
+
+class CorruptPage(Exception):
+    """A page whose bytes can't be a page. The message says what is wrong."""
+
+
+def header(used: int) -> bytes:
+    """The first eight bytes of a page that has ``used`` bytes in use."""
+    return _HEADER.pack(used, 0)
+
+
+def used_bytes(data: Any, size: int) -> int:
+    """How many bytes of a page of that size are in use. Raises CorruptPage."""
+    if size < HEADER_BYTES:
+        raise CorruptPage(f"{size} bytes are too few for a page")
+    used, padding = _HEADER.unpack_from(data)
+    if used == 0 and padding == 0:
+        # What another process has created but not yet written its header into.
+        return HEADER_BYTES
+    if padding or used < HEADER_BYTES or used % 8 or used > size:
+        raise CorruptPage(f"the header claims {used} bytes in use of {size}")
+    return int(used)
+
+
+def entry(key: bytes, value: float = 0.0, stamp: float = 0.0) -> bytes:
+    """An entry's bytes; the value is 16 bytes before their end."""
+    padding = b" " * (8 - (len(key) + 4) % 8)
+    return b"".join((_INT.pack(len(key)), key, padding, _CELL.pack(value, stamp)))
+
+
+def image(entries: Iterable[tuple[bytes, float, float]]) -> bytes:
+    """A whole page holding these keys, values and times."""
+    body = b"".join(entry(*item) for item in entries)
+    return header(HEADER_BYTES + len(body)) + body
+
+
+def scan(
+    data: Any, start: int, used: int, known: dict[bytes, bytes] | None = None
+) -> tuple[list[bytes], list[int]]:
+    """Keys of the entries between two byte offsets, and the positions of their values.
+
+    A position counts doubles from the beginning of the page. Keys that are in
+    ``known`` are given as the objects there, new ones are added to it: pages
+    of workers mostly have the same keys. Raises CorruptPage.
+    """
+    intern = ({} if known is None else known).setdefault
+    chunk = bytes(data[start:used])
+    # Offsets in ints. Lengths are read as unsigned, so that garbage can only lead beyond the end.
+    ints = memoryview(chunk).cast("I")
+    end = len(ints)
+    starts: list[int] = []
+    note = starts.append
+    offset = 0
+    while offset < end:
+        note(offset)
+        # Length and key are padded to the next multiple of eight bytes; the cell follows.
+        offset += ((ints[offset] + 4) >> 3 << 1) + 6
+    if offset != end:
+        raise CorruptPage(f"the entry at byte {start + starts[-1] * 4} does not fit")
+    keys = [intern(key := chunk[at * 4 + 4 : at * 4 + 4 + ints[at]], key) for at in starts]
+    if not all(map(_LOOKS_LIKE_A_KEY, keys)):
+        raise CorruptPage("there are entries whose key is not a JSON list")
+    first = (start >> 3) - CELL_BYTES // 8
+    return keys, [first + (following >> 1) for following in (*starts[1:], end)]
+
+
+def read(data: bytes) -> dict[bytes, tuple[float, float]]:
+    """Value and time by key of a whole page. Raises CorruptPage."""
+    used = used_bytes(data, len(data))
+    keys, at = scan(data, HEADER_BYTES, used)
+    doubles = memoryview(data)[: len(data) & ~7].cast("d")
+    return {key: (doubles[i], doubles[i + 1]) for key, i in zip(keys, at, strict=True)}

@@ -1,0 +1,163 @@
+"""A page that this process records into: a mapped file, or plain memory until it has one."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import layout
+from .access import Access
+
+_FIRST_BYTES = 4096
+_LARGEST_STEP = 1 << 20
+
+
+def _grown(size: int, needed: int) -> int:
+    """The next size of a page of ``size`` bytes that is to hold ``needed`` bytes."""
+    while size < needed:
+        size += min(size, _LARGEST_STEP)
+    return size
+
+
+def _anonymous(size: int) -> mmap.mmap:
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+class Page:
+    """The cells of one kind.
+
+    The position of a key never changes while the process lives: not when the
+    page grows, nor when it moves from memory into a file, from one file to
+    another, or is begun anew after a fork. So holders of positions need not
+    be known to it. Every method wants the recorder's lock held.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.path: str | None = None
+        self.keys: list[bytes] = []
+        self.view: Any = None
+        self._index: dict[bytes, int] = {}
+        self._used = layout.HEADER_BYTES
+        self._fd = -1
+        self._file_id: tuple[int, int] | None = None
+        self._map = _anonymous(_FIRST_BYTES)
+        self._map[: layout.HEADER_BYTES] = layout.header(self._used)
+        self._show()
+
+    def _show(self) -> None:
+        self.view = memoryview(self._map).cast("d")
+
+    def place(self, keys: Sequence[bytes]) -> tuple[int, ...]:
+        """Positions of these keys, making room for new ones.
+
+        Raises OSError when the file can't grow; then none was added.
+        """
+        index = self._index
+        new = [key for key in dict.fromkeys(keys) if key not in index]
+        if new:
+            self._append(new)
+        return tuple(map(index.__getitem__, keys))
+
+    def _append(self, keys: list[bytes]) -> None:
+        entries = [layout.entry(key) for key in keys]
+        body = b"".join(entries)
+        start, end = self._used, self._used + len(body)
+        if end > len(self._map):
+            self._grow(_grown(len(self._map), end))
+        self._map[start:end] = body
+        # Readers trust what lies below this mark, so it moves last.
+        self._map[: layout.HEADER_BYTES] = layout.header(end)
+        self._used = end
+        for key, item in zip(keys, entries, strict=True):
+            start += len(item)
+            self._index[key] = (start - layout.CELL_BYTES) >> 3
+        self.keys.extend(keys)
+
+    def _grow(self, size: int) -> None:
+        if self._fd < 0:
+            larger = _anonymous(size)
+            larger[: self._used] = self._map[: self._used]
+        else:
+            # Real blocks, so that a full disk is an error here and not a SIGBUS at a store.
+            os.posix_fallocate(self._fd, 0, size)
+            larger = mmap.mmap(self._fd, size)
+        self._map = larger
+        self._show()
+
+    def forget_values(self) -> None:
+        """Become a page in memory with the same keys at the same positions, all values zero."""
+        entries = b"".join(layout.entry(key) for key in self.keys)
+        self._detach()
+        self._map = _anonymous(_grown(_FIRST_BYTES, self._used))
+        self._map[: self._used] = layout.header(self._used) + entries
+        self._show()
+
+    def move_to(
+        self, path: str, former: Mapping[bytes, tuple[float, float]], access: Access
+    ) -> None:
+        """Continue in the file ``path``, replacing what is there in one step.
+
+        ``former`` is what this page continues: its values are added to ours
+        and its keys join ours. Raises OSError, with nothing changed but the
+        values in memory being kept for the next attempt.
+        """
+        more = b"".join(layout.entry(key) for key in former if key not in self._index)
+        used = self._used + len(more)
+        size = _grown(_FIRST_BYTES, used)
+        temporary = f"{path}.new"
+        fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            access.apply(fd)
+            os.posix_fallocate(fd, 0, size)
+            mapped = mmap.mmap(fd, size)
+            mapped[: self._used] = self._map[: self._used]
+            mapped[self._used : used] = more
+            mapped[: layout.HEADER_BYTES] = layout.header(used)
+            if more:
+                keys, at = layout.scan(mapped, self._used, used)
+                self._index.update(zip(keys, at, strict=True))
+                self.keys.extend(keys)
+            doubles = memoryview(mapped).cast("d")
+            for key, (value, stamp) in former.items():
+                i = self._index[key]
+                doubles[i] += value
+                doubles[i + 1] = max(doubles[i + 1], stamp)
+            os.rename(temporary, path)
+        except BaseException:
+            os.close(fd)
+            raise
+        self._detach()
+        self._fd, self._map, self._used, self.path = fd, mapped, used, path
+        status = os.fstat(fd)
+        self._file_id = status.st_dev, status.st_ino
+        self._show()
+
+    def _detach(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self.path, self._file_id = -1, None, None
+
+    @property
+    def lost(self) -> bool:
+        """Whether the file this page records into is no longer the one at its path."""
+        if self.path is None:
+            return False
+        try:
+            status = os.stat(self.path)
+        except OSError:
+            return True
+        return (status.st_dev, status.st_ino) != self._file_id
+
+    @property
+    def intact(self) -> bool:
+        """Whether the mapped bytes still are the page that we wrote, its values aside."""
+        if os.fstat(self._fd).st_size < self._used:
+            return False
+        try:
+            keys, at = layout.scan(self._map, layout.HEADER_BYTES, self._used)
+        except layout.CorruptPage:
+            return False
+        return dict(zip(keys, at, strict=True)) == self._index

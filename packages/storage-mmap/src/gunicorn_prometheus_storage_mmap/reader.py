@@ -1,0 +1,234 @@
+"""Everybody's pages, as snapshots.
+
+Reading costs the writers nothing and asks nothing of them: pages are mapped
+read-only and looked at while they change. What was learned about a page stays
+valid because entries are only ever added; a page that was begun anew is
+another file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import mmap
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from gunicorn_prometheus_core.errors import StorageUnavailable
+from gunicorn_prometheus_core.storage import SUMMED_KINDS, Process, Snapshot
+
+from . import archive, layout, slots
+from .access import Access
+
+log = logging.getLogger(__name__)
+
+_GAUGE_MODES = frozenset(
+    prefix + mode for prefix in ("", "live") for mode in ("all", "min", "max", "sum", "mostrecent")
+)
+#: Pages up to this size are remembered at every reading, larger ones now and then.
+_SMALL_BYTES = 1 << 20
+_REMEMBER_SECONDS = 10.0
+
+
+def parse_name(name: str) -> tuple[str, str] | None:
+    """Kind and process of a page's file name, by prometheus_client's rule; None for other files."""
+    if not name.endswith(".db"):
+        return None
+    parts = name[:-3].split("_")
+    if parts[0] == "gauge" and len(parts) == 3 and parts[1] in _GAUGE_MODES:
+        return f"gauge_{parts[1]}", parts[2]
+    if parts[0] in SUMMED_KINDS and len(parts) == 2:
+        return parts[0], parts[1]
+    return None
+
+
+class _Page:
+    """One page file being read."""
+
+    def __init__(self, path: str, kind: str, process: str, status: os.stat_result) -> None:
+        self.path, self.kind, self.process = path, kind, process
+        self.file_id = status.st_dev, status.st_ino
+        self.keys: list[bytes] = []
+        self.at: list[int] = []
+        self.values: Sequence[float] = ()
+        self.remembered = b""
+        self._remembered_at = float("-inf")
+        self._used = layout.HEADER_BYTES
+        self._size = 0
+        self._map: mmap.mmap | None = None
+
+    def refresh(self, known: dict[bytes, bytes]) -> None:
+        """Look at what is new, sharing ``known`` keys with other pages. Raises CorruptPage, or OSError when it can't be opened."""
+        with open(self.path, "rb") as file:
+            status = os.fstat(file.fileno())
+            size = status.st_size & ~7
+            if size < max(self._used, layout.HEADER_BYTES):
+                raise layout.CorruptPage(f"it has shrunk to {status.st_size} bytes")
+            if self._map is None or size != self._size:
+                self._map = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+                self._size = size
+                self.values = memoryview(self._map).cast("d")
+        used = layout.used_bytes(self._map, size)
+        if used < self._used or not self._last_key_stands():
+            raise layout.CorruptPage("entries that were there before are gone")
+        if used > self._used:
+            keys, at = layout.scan(self._map, self._used, used, known)
+            self._used = used
+            self.keys += keys
+            self.at += at
+        now = time.monotonic()
+        if used <= _SMALL_BYTES or now - self._remembered_at > _REMEMBER_SECONDS:
+            self.remembered, self._remembered_at = self._map[:used], now
+
+    def _last_key_stands(self) -> bool:
+        if not self.keys or self._map is None:
+            return True
+        key = self.keys[-1]
+        end = self.at[-1] * 8
+        begin = end - (len(key) + 8 - (len(key) + 4) % 8)
+        return self._map[begin : begin + len(key)] == key
+
+
+class Reader:
+    """The pages of a directory. Used by one thread at a time.
+
+    ``access`` None means the directory is somebody else's: nothing in it is
+    changed, and a corrupt page is only left out.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        access: Access | None,
+        on_quarantine: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._directory = directory
+        self._access = access
+        self._on_quarantine = on_quarantine
+        self._pages: dict[str, _Page] = {}
+        self._known: dict[bytes, bytes] = {}
+        self._bad: dict[str, tuple[int, int]] = {}
+        self._slots: dict[str, tuple[int, int, int]] = {}
+        self._processes: dict[str, Process] = {}
+
+    def collect(self) -> Sequence[Snapshot]:
+        """A snapshot of each page. Raises StorageUnavailable when there is no directory."""
+        self._processes = {process.name: process for process in self._look_at_slots()}
+        pages: dict[str, _Page] = {}
+        for name, status in self._files():
+            named = parse_name(name)
+            if named is None or self._bad.get(name) == (status.st_dev, status.st_ino):
+                continue
+            page = self._pages.get(name)
+            if page is None or page.file_id != (status.st_dev, status.st_ino):
+                page = _Page(os.path.join(self._directory, name), *named, status)
+            with contextlib.suppress(FileNotFoundError):
+                try:
+                    page.refresh(self._known)
+                except layout.CorruptPage as error:
+                    self._set_aside(name, page, str(error))
+                else:
+                    pages[name] = page
+        self._pages = pages
+        self._trim()
+        return [self._snapshot(page) for page in pages.values()]
+
+    def _trim(self) -> None:
+        """Forget shared keys when most of them are of pages that are gone."""
+        if len(self._known) > 1000 + 2 * sum(len(page.keys) for page in self._pages.values()):
+            self._known = {key: key for page in self._pages.values() for key in page.keys}
+
+    def processes(self) -> Sequence[Process]:
+        """The owners of slots, present and past, as of the last ``collect``."""
+        return list(self._processes.values())
+
+    def close(self) -> None:
+        """Let go of all files."""
+        for fd, *_ in self._slots.values():
+            os.close(fd)
+        self._slots.clear()
+        self._pages.clear()
+
+    def _files(self) -> Iterable[tuple[str, os.stat_result]]:
+        try:
+            entries = sorted(os.scandir(self._directory), key=lambda entry: entry.name)
+        except OSError as error:
+            raise StorageUnavailable(f"can't read {self._directory}: {error}") from error
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                yield entry.name, entry.stat()
+
+    def _snapshot(self, page: _Page) -> Snapshot:
+        process = self._processes.get(page.process)
+        if process is None:
+            role = archive.NAME if page.process == archive.NAME else "other"
+            process = Process(page.process, role, page.process)
+        return Snapshot(process, page.kind, page.keys, page.at, page.values)
+
+    def _set_aside(self, name: str, page: _Page, reason: str) -> None:
+        """Put a corrupt page out of the way, its last good state in its place if we know one.
+
+        Whoever records into it notices that the file has changed and goes on in the new one.
+        """
+        self._on_quarantine()
+        if self._access is None:
+            self._bad[name] = page.file_id
+            log.error("left the corrupt page %s out: %s", page.path, reason)
+            return
+        log.error("set the corrupt page %s aside: %s", page.path, reason)
+        try:
+            os.replace(page.path, f"{page.path}.corrupt")
+            if page.remembered:
+                archive.write(
+                    page.path,
+                    dict(layout.read(page.remembered)),
+                    self._access,
+                )
+        except (OSError, layout.CorruptPage) as error:
+            self._bad[name] = page.file_id
+            log.error("can't restore %s: %s", page.path, error)
+
+    def _look_at_slots(self) -> list[Process]:
+        try:
+            with slots.locked(self._directory, None, shared=True):
+                return [self._process(name) for name in self._opened_slots()]
+        except FileNotFoundError:
+            return []  # a directory that only prometheus_client has written into
+        except TimeoutError as error:
+            log.warning("%s; taking everybody to live", error)
+            return list(self._processes.values())
+        except OSError as error:
+            raise StorageUnavailable(f"can't read {self._directory}: {error}") from error
+
+    def _opened_slots(self) -> list[str]:
+        names = slots.names(self._directory)
+        for name in self._slots.keys() | set(names):
+            held = self._slots.get(name)
+            try:
+                status = os.stat(os.path.join(self._directory, name))
+            except FileNotFoundError:
+                status = None
+            if held and (status is None or held[1:] != (status.st_dev, status.st_ino)):
+                os.close(self._slots.pop(name)[0])
+                held = None
+            if held is None and status is not None:
+                fd = os.open(os.path.join(self._directory, name), os.O_RDONLY | os.O_CLOEXEC)
+                self._slots[name] = fd, status.st_dev, status.st_ino
+        return [name for name in names if name in self._slots]
+
+    def _process(self, file_name: str) -> Process:
+        fd = self._slots[file_name][0]
+        name = file_name.removesuffix(slots.SUFFIX)
+        role, _, number = name.rpartition("-")
+        alive = slots.is_owned(fd)
+        noted = slots.facts(fd)
+        return Process(
+            name,
+            role,
+            number,
+            alive,
+            pid=noted.get("pid"),
+            started=noted.get("started"),
+            ended=None if alive else os.fstat(fd).st_mtime,
+        )

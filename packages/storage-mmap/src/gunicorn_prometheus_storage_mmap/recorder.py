@@ -1,0 +1,224 @@
+"""What this process records into: a slot of its own and the slot's pages.
+
+The life of a recorder: it begins without a slot, in plain memory. ``bind``
+takes a slot and moves the pages into its files, where the counts of the
+slot's former owner go on. A fork leaves the child without a slot; it gets one
+when it is bound, or by itself the moment it records something. Where no file
+can be had, recording goes on in memory and ``tick`` keeps trying.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from _thread import RLock
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gunicorn_prometheus_core import catalogue
+from gunicorn_prometheus_core.recording import Cells, sample_keys
+
+from . import archive, layout, slots
+from .access import Access
+from .page import Page
+
+log = logging.getLogger(__name__)
+
+#: Role of a process that nobody gave another: a child that the application forked.
+CHILD = "process"
+
+
+class _Unbound:
+    """Stands in for a page's doubles in a forked child until it records for the first time."""
+
+    def __init__(self, recorder: Recorder, page: Page) -> None:
+        self._recorder = recorder
+        self._page = page
+
+    def __getitem__(self, position: int) -> float:
+        self._recorder.bind(self._recorder.fork_role)
+        value: float = self._page.view[position]
+        return value
+
+    def __setitem__(self, position: int, value: float) -> None:
+        if self._page.view is self:
+            self._recorder.bind(self._recorder.fork_role)
+        self._page.view[position] = value
+
+
+class Recorder:
+    """See :class:`gunicorn_prometheus_core.recording.Recorder`."""
+
+    def __init__(self, directory: str, access: Access) -> None:
+        # From _thread, so that no monkey-patching makes it a lock of greenlets.
+        self.lock = RLock()
+        self.directory = directory
+        #: Role that a forked child binds to when it records before anybody bound it.
+        self.fork_role = CHILD
+        self._access = access
+        self._slot: slots.Slot | None = None
+        self._role = ""
+        self._pages: dict[str, Page] = {}
+        self._overflow: dict[str, Page] = {}
+        self._complained: set[str] = set()
+        self._dropped = self._counter(catalogue.EXPORTER_DROPPED)
+        self._quarantined = self._counter(catalogue.EXPORTER_QUARANTINED)
+
+    def _counter(self, family: catalogue.Family) -> Cells:
+        return self.cells("counter", sample_keys(family, {}))
+
+    @property
+    def process(self) -> str:
+        """Name of the slot this process owns, or "" while it owns none."""
+        return self._slot.name if self._slot else ""
+
+    def cells(self, kind: str, keys: Sequence[bytes]) -> Cells:
+        """Places for these keys. What no longer fits on the disk is kept in memory, and counted."""
+        with self.lock:
+            page = self._page(kind)
+            try:
+                return Cells(page, page.place(keys))
+            except OSError as error:
+                self._complain(
+                    f"{kind} page full",
+                    "no room for more series in %s: %s; "
+                    "further ones are counted in gunicorn_exporter_series_dropped_total",
+                    page.path,
+                    error,
+                )
+                self._add(self._dropped, len(keys))
+            spare = self._overflow.setdefault(kind, Page(kind))
+            return Cells(spare, spare.place(keys))
+
+    def keys(self, kind: str) -> Sequence[bytes]:
+        """Every key this process has a stored place for, its predecessors' included."""
+        with self.lock:
+            return tuple(self._page(kind).keys)
+
+    def bind(self, role: str) -> str:
+        """Own a slot of that role from now on; "" if none can be had (logged, and tried again)."""
+        with self.lock:
+            self._role = role
+            self.fork_role = CHILD
+            if self._slot is not None:
+                self._slot.drop()
+                self._slot = None
+                self._begin_anew()
+            elif self._is_forked():
+                self._begin_anew()
+            self._attach()
+            return self.process
+
+    def tick(self) -> None:
+        """Get a slot if we have none, and replace pages that somebody removed or set aside."""
+        with self.lock:
+            if self._slot is None:
+                if self._role:
+                    self._attach()
+                return
+            for page in self._pages.values():
+                if page.path is None or page.lost:
+                    self._mend(page)
+
+    def note(self, **facts: Any) -> None:
+        """Leave facts in our slot."""
+        with self.lock:
+            if self._slot is not None:
+                self._slot.note(**facts)
+
+    def close(self) -> None:
+        """Give the slot up. What is recorded afterwards stays in memory."""
+        with self.lock:
+            if self._slot is not None:
+                self._slot.drop()
+                self._slot = None
+            self._role = ""
+            self._begin_anew()
+
+    def forked(self) -> None:
+        """To be called in the child of a fork, before it records."""
+        if self._slot is not None:
+            self._slot.drop()
+            self._slot = None
+        for page in (*self._pages.values(), *self._overflow.values()):
+            page.view = _Unbound(self, page)
+
+    def _is_forked(self) -> bool:
+        return any(isinstance(page.view, _Unbound) for page in self._pages.values())
+
+    def _begin_anew(self) -> None:
+        for page in (*self._pages.values(), *self._overflow.values()):
+            page.forget_values()
+
+    def _page(self, kind: str) -> Page:
+        page = self._pages.get(kind)
+        if page is None:
+            page = self._pages[kind] = Page(kind)
+            if self._slot is not None:
+                self._mend(page)
+        elif isinstance(page.view, _Unbound):
+            self.bind(self.fork_role)
+        return page
+
+    def _attach(self) -> None:
+        """Take a slot and move every page into it."""
+        try:
+            with slots.locked(self.directory, self._access):
+                slot = slots.claim(self.directory, self._role, self._access)
+                archive.absorb(self.directory, slot.name, self._access)
+        except OSError as error:
+            self._complain(
+                "slot",
+                "can't record into %s: %s; counting goes on in memory until that is mended",
+                self.directory, error,
+            )  # fmt: skip
+            return
+        self._slot = slot
+        for page in self._pages.values():
+            self._move(page, self._former(page.kind))
+
+    def _path(self, kind: str) -> str:
+        return os.path.join(self.directory, f"{kind}_{self.process}.db")
+
+    def _mend(self, page: Page) -> None:
+        """Give a page its file: for the first time, or again after it vanished or was replaced."""
+        former = self._former(page.kind)
+        if page.path is not None and (former or not page.intact):
+            # What took our file's place is its last good state; ours can't be trusted.
+            page.forget_values()
+        self._move(page, former)
+
+    def _move(self, page: Page, former: Mapping[bytes, tuple[float, float]]) -> None:
+        try:
+            page.move_to(self._path(page.kind), former, self._access)
+        except OSError as error:
+            self._complain(
+                f"{page.kind} page",
+                "can't write %s: %s; counting goes on in memory until that is mended",
+                self._path(page.kind), error,
+            )  # fmt: skip
+
+    def _former(self, kind: str) -> Mapping[bytes, tuple[float, float]]:
+        """What the slot's page of that kind holds; a corrupt one is set aside."""
+        path = self._path(kind)
+        try:
+            with open(path, "rb") as file:
+                return layout.read(file.read())
+        except FileNotFoundError:
+            return {}
+        except layout.CorruptPage as error:
+            os.replace(path, f"{path}.corrupt")
+            self._add(self._quarantined, 1)
+            log.error("set the corrupt page %s aside: %s", path, error)
+        except OSError as error:
+            self._complain(f"read {kind}", "can't read %s: %s", path, error)
+        return {}
+
+    def _add(self, cells: Cells, amount: float) -> None:
+        cells.page.view[cells.at[0]] += amount
+
+    def _complain(self, topic: str, message: str, *details: Any) -> None:
+        """Log an error, once per topic."""
+        if topic not in self._complained:
+            self._complained.add(topic)
+            log.error(message, *details)
