@@ -31,8 +31,8 @@ class _Own:
         self.seen = 0
         #: storage name -> (sample name, labels) -> position
         self.cells: Cells = {}
-        self._buckets: dict[str, dict[float, Callable[[Sequence[float]], Sequence[float]]]] = {}
-        self._sums: dict[str, Callable[[Sequence[float]], Sequence[float]]] = {}
+        self._buckets: dict[str, dict[float, Callable[[memoryview], Sequence[float]]]] = {}
+        self._sums: dict[str, Callable[[memoryview], Sequence[float]]] = {}
 
     def update(self, snapshot: Snapshot) -> None:
         keys = self.keys[self.seen :]
@@ -47,7 +47,7 @@ class _Own:
         self._buckets.clear()
         self._sums.clear()
 
-    def buckets(self, family: c.Family, values: Sequence[float]) -> dict[float, float]:
+    def buckets(self, family: c.Family, values: memoryview) -> dict[float, float]:
         """Observations per bucket bound, not cumulative, over all label sets."""
         pickers = self._buckets.get(family.name)
         if pickers is None:
@@ -60,7 +60,7 @@ class _Own:
             self._buckets[family.name] = pickers
         return {bound: sum(pick(values)) for bound, pick in pickers.items()}
 
-    def total(self, family: c.Family, values: Sequence[float]) -> float:
+    def total(self, family: c.Family, values: memoryview) -> float:
         """Sum of all observations over all label sets."""
         pick = self._sums.get(family.name)
         if pick is None:
@@ -175,7 +175,7 @@ def _add_histogram(
     worker: dict[str, str],
     own: _Own,
     fine: c.Family,
-    values: Sequence[float],
+    values: memoryview,
 ) -> None:
     buckets = own.buckets(fine, values)
     if not buckets:
@@ -188,7 +188,7 @@ def _add_histogram(
     metric.add_sample(f"{coarse.name}_sum", worker, own.total(fine, values))
 
 
-def _add_exits(metrics: dict[str, Metric], own: _Own, values: Sequence[float]) -> None:
+def _add_exits(metrics: dict[str, Metric], own: _Own, values: memoryview) -> None:
     """The documented restart families: each exit the masters saw, under three names."""
     exits = own.cells.get(c.WORKER_EXITS.storage_name, {})
     for family in (c.WORKER_RESTARTS, c.WORKER_RESTART_COUNT, c.MASTER_RESTART_COUNT):

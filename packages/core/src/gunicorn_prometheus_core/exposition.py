@@ -55,10 +55,12 @@ class Exposition:
         """
         snapshots = self._storage.collect()
         processes = self._storage.processes()
-        pieces = list(self._families(snapshots, processes, form, frozenset(names)))
+        pieces: list[bytes] = []
+        for family in self._families(snapshots, processes, form, frozenset(names)):
+            pieces += family
         if form.openmetrics:
-            pieces.append("# EOF\n")
-        return "".join(pieces).encode()
+            pieces.append(b"# EOF\n")
+        return b"".join(pieces)
 
     def _families(
         self,
@@ -66,21 +68,22 @@ class Exposition:
         processes: Sequence[Process],
         form: Format,
         names: frozenset[str],
-    ) -> Iterator[str]:
+    ) -> Iterator[list[bytes]]:
+        """The pieces of each family's text."""
         written: set[str] = set()
         for metric in (
             *self._derivation.families(snapshots, processes),
             *self._collected(processes),
         ):
-            if metric.name not in written:
+            if metric.name not in written and metric.samples:
                 written.add(metric.name)
-                yield from _only(self._write(metric, form), names)
+                yield _only(self._write(metric, form), names)
         if form.escaping not in self._merges:
             self._merges[form.escaping] = Merge(self._texts.prefixes(form.escaping))
         for family in self._merges[form.escaping].families(snapshots):
             if family.name in written or (names and names.isdisjoint(family.sample_names)):
                 continue
-            yield from _only(family.write(form, self._texts), names)
+            yield _only(family.write(form, self._texts), names)
 
     def _collected(self, processes: Sequence[Process]) -> Iterator[Metric]:
         for name, collector in self._collectors.items():
@@ -93,27 +96,26 @@ class Exposition:
             else:
                 yield from metrics
 
-    def _write(self, metric: Metric, form: Format) -> Iterator[str]:
+    def _write(self, metric: Metric, form: Format) -> list[bytes]:
         prefixes, numbers = self._texts.prefixes(form.escaping), self._texts.numbers
         names = {sample.name for sample in metric.samples}
-        if names:
-            yield header(metric.name, metric.type, metric.documentation, names, form)
-            for sample in metric.samples:
-                labels = prefixes.labels(sorted(sample.labels.items()))
-                yield prefixes.join(sample.name, labels)
-                yield numbers[sample.value]
-            yield "\n"
+        pieces = [header(metric.name, metric.type, metric.documentation, names, form)]
+        for sample in metric.samples:
+            labels = prefixes.labels(sorted(sample.labels.items()))
+            pieces += (prefixes.join(sample.name, labels), numbers[sample.value])
+        pieces.append(b"\n")
+        return pieces
 
 
-def _only(pieces: Iterable[str], names: frozenset[str]) -> Iterable[str]:
+def _only(pieces: list[bytes], names: frozenset[str]) -> list[bytes]:
     """A family's text reduced to samples of these names, empty if none is left; all if no names."""
     if not names:
         return pieces
-    head: list[str] = []
-    kept: list[str] = []
-    for line in "".join(pieces).splitlines(keepends=True):
-        if line.startswith("# "):
-            head.append(line)
-        elif line.partition(" ")[0].partition("{")[0] in names:
-            kept.append(line)
-    return [*head, *kept] if kept else []
+    head: list[bytes] = []
+    kept: list[bytes] = []
+    for line in b"".join(pieces).split(b"\n")[:-1]:
+        if line.startswith(b"# "):
+            head += (line, b"\n")
+        elif line.partition(b" ")[0].partition(b"{")[0].decode() in names:
+            kept += (line, b"\n")
+    return head + kept if kept else []

@@ -14,6 +14,7 @@ or keep processes apart) are those of
 from __future__ import annotations
 
 import operator
+import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, count, islice
 from typing import Any
@@ -23,7 +24,7 @@ from .series import Series, parse
 from .storage import SUMMED_KINDS, Snapshot
 from .text import Format, NumberTexts, SamplePrefixes, header
 
-Gather = Callable[[Sequence[float]], Sequence[float]]
+Gather = Callable[[Any], Sequence[float]]
 
 
 def gather(positions: Sequence[int]) -> Gather:
@@ -59,13 +60,13 @@ class Texts:
 class Block:
     """Samples of one family that are computed and written together."""
 
-    def __init__(self, prefixes: list[str], compute: Callable[[Any], Iterable[float]]) -> None:
+    def __init__(self, prefixes: list[bytes], compute: Callable[[Any], Iterable[float]]) -> None:
         self._prefixes = prefixes
         self._compute = compute
 
-    def write(self, totals: Any, texts: Texts) -> list[str]:
+    def write(self, totals: Any, texts: Texts) -> list[bytes]:
         """Pieces of the sample lines, each line after a newline, for the values in ``totals``."""
-        pieces = [""] * (2 * len(self._prefixes))
+        pieces = [b""] * (2 * len(self._prefixes))
         pieces[0::2] = self._prefixes
         pieces[1::2] = map(texts.numbers.__getitem__, self._compute(totals))
         return pieces
@@ -82,25 +83,58 @@ class MergedFamily:
         self.blocks: list[Block] = []
         self.totals: Any = ()
 
-    def write(self, form: Format, texts: Texts) -> Iterator[str]:
+    def write(self, form: Format, texts: Texts) -> list[bytes]:
         """Pieces of the family's text."""
-        yield header(self.name, self.type, self.help, self.sample_names, form)
+        pieces = [header(self.name, self.type, self.help, self.sample_names, form)]
         for block in self.blocks:
-            yield from block.write(self.totals, texts)
-        yield "\n"
+            pieces += block.write(self.totals, texts)
+        pieces.append(b"\n")
+        return pieces
 
 
 class Column:
-    """One process's part of a table: which row each of its keys is, and how to gather them."""
+    """One process's part of a table: which row each of its keys is, and how to get its values."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.keys = snapshot.keys
         self.at = snapshot.at
         self.rows: list[int] = []
-        self.gather: Gather | None = None
+        self._size = 0
+        self._known = 0
+        self._unpack: struct.Struct | None = None
+        self._arrange: Gather | None = None
 
     def belongs_to(self, snapshot: Snapshot) -> bool:
+        """Whether what was learned of an earlier snapshot holds for this one."""
         return self.keys is snapshot.keys and self.at is snapshot.at
+
+    def gather(self, values: memoryview, size: int) -> Sequence[float]:
+        """The values in the order of a table of ``size`` rows, 0 for those it doesn't have.
+
+        The first time values are picked one by one; the second time, when it
+        is worth the preparation, they are unpacked in one go, which is faster.
+        """
+        if self._size == size and len(self.rows) == self._known:
+            if self._unpack is None:
+                self._unpack = _struct(self.at[: self._known])
+            own = self._unpack.unpack_from(values)
+        else:
+            self._size, self._known = size, len(self.rows)
+            self._unpack = None
+            own = gather(self.at[: self._known])(values)
+            self._arrange = None
+            if self.rows != list(range(size)):
+                order = [self._known] * size
+                for i, row in enumerate(self.rows):
+                    order[row] = i
+                self._arrange = gather(order)
+        return own if self._arrange is None else self._arrange((*own, 0.0))
+
+
+def _struct(positions: Sequence[int]) -> struct.Struct:
+    """Unpacks the doubles at these rising positions."""
+    gaps = map(operator.sub, positions, (0, *(position + 1 for position in positions)))
+    return struct.Struct("@" + "".join([f"{8 * gap}xd" for gap in gaps]))
 
 
 class Table:
@@ -143,7 +177,6 @@ class Table:
 
     def _read(self, names: list[tuple[str, str]], snapshots: Sequence[Snapshot]) -> list[Column]:
         known = len(self._rows)
-        changed: list[Column] = []
         columns: list[Column] = []
         for name, snapshot in zip(names, snapshots, strict=True):
             column = self._columns.get(name)
@@ -154,12 +187,8 @@ class Table:
             tail = snapshot.keys[len(column.rows) :]
             if tail:
                 column.rows += self._rows_of(tail)
-                changed.append(column)
         if len(self._rows) > known:
             self._learn(list(islice(self._rows, known, None)), known)
-            changed = columns
-        for column in changed:
-            column.gather = None
         return columns
 
     def _rows_of(self, keys: Sequence[bytes]) -> list[int]:
@@ -218,7 +247,7 @@ class SummedTable(Table):
 
     def __init__(self, kind: str, prefixes: SamplePrefixes) -> None:
         super().__init__(kind, prefixes)
-        self._samples: dict[str, dict[int, str]] = {}
+        self._samples: dict[str, dict[int, bytes]] = {}
 
     def _forget(self) -> None:
         super()._forget()
@@ -234,25 +263,13 @@ class SummedTable(Table):
         family.blocks = [Block(list(samples.values()), gather(list(samples)))]
 
     def _totals(self, columns: list[Column], snapshots: Sequence[Snapshot]) -> Sequence[float]:
-        parts = []
+        totals: Sequence[float] | None = None
+        size = len(self._rows)
         for column, snapshot in zip(columns, snapshots, strict=True):
-            if column.rows:
-                if column.gather is None:
-                    column.gather = self._gather(column)
-                parts.append(column.gather(snapshot.values))
-        if len(parts) == 1:
-            return parts[0]
-        return list(map(sum, zip(*parts, strict=True)))
-
-    def _gather(self, column: Column) -> Gather:
-        rows, at, size = column.rows, column.at, len(self._rows)
-        if rows == list(range(size)):
-            return gather(at[:size])
-        # A key this process doesn't have is read from a place that always holds zero.
-        spread = [at[0] + 1] * size
-        for row, position in zip(rows, at, strict=False):
-            spread[row] = position
-        return gather(spread)
+            # Added up at once, so that the memory of one process's values serves the next.
+            values = column.gather(snapshot.values, size)
+            totals = values if totals is None else list(map(operator.add, totals, values))
+        return totals or ()
 
 
 class HistogramTable(SummedTable):
@@ -260,7 +277,7 @@ class HistogramTable(SummedTable):
 
     def __init__(self, kind: str, prefixes: SamplePrefixes) -> None:
         super().__init__(kind, prefixes)
-        self._texts: dict[int, str] = {}
+        self._texts: dict[int, bytes] = {}
         #: By family and label text: the row of each bucket, and of the sum under None.
         self._sets: dict[str, dict[str, dict[float | None, int]]] = {}
 
@@ -270,14 +287,16 @@ class HistogramTable(SummedTable):
         self._sets.clear()
 
     def _add(self, row: int, series: Series) -> None:
-        labels = series.labels
-        text = self._prefixes.labels(labels.items())
-        bound: float | None = None
-        self._texts[row] = self._prefixes.join(series.sample, text)
-        if "le" in labels:
-            bound = float(labels.pop("le"))
-            text = self._prefixes.labels(labels.items())
-        self._sets.setdefault(series.family, {}).setdefault(text, {})[bound] = row
+        le = series.labels.pop("le", None)
+        text = self._prefixes.labels(series.labels.items())
+        cells = self._sets.setdefault(series.family, {}).setdefault(text, {})
+        if le is None:
+            cells[None] = row
+        else:
+            cells[float(le)] = row
+            bound = self._prefixes.labels((("le", le),))
+            text = f"{text},{bound}" if text else bound
+            self._texts[row] = self._prefixes.join(series.sample, text)
 
     def _arrange(self, family: MergedFamily) -> None:
         """One block for the label sets that have the same buckets."""
@@ -292,7 +311,7 @@ class HistogramTable(SummedTable):
         for bounds, texts in shapes.items():
             columns = [[sets[text][bound] for text in texts] for bound in bounds]
             sums = [sets[text].get(None) for text in texts]
-            prefixes: list[list[str]] = [[self._texts[row] for row in rows] for rows in columns]
+            prefixes: list[list[bytes]] = [[self._texts[row] for row in rows] for rows in columns]
             for suffix in ("_count", "_sum"):
                 prefixes.append([self._prefixes.join(family.name + suffix, t) for t in texts])
             written = list(chain.from_iterable(zip(*prefixes, strict=True)))

@@ -45,7 +45,8 @@ class Snapshot:
     ``keys[i]`` is a key in the encoding of prometheus_client's multiprocess
     files (a JSON list of family name, sample name, labels, help). Its value is
     ``values[at[i]]``; for gauges ``values[at[i] + 1]`` is the time it was set,
-    0.0 if that is not kept. ``at[0] + 1`` of other kinds is always 0.0.
+    0.0 if that is not kept. ``at`` rises. ``values`` is a contiguous buffer of
+    native doubles, and may change while it is looked at.
 
     ``keys`` and ``at`` are append-only: as long as a backend gives the same
     two objects, what they held before is unchanged, so what a reader derived
@@ -57,7 +58,7 @@ class Snapshot:
     kind: str
     keys: Sequence[bytes]
     at: Sequence[int]
-    values: Sequence[float]
+    values: memoryview
     instance: str = ""
 
 

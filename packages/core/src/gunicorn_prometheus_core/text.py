@@ -89,7 +89,7 @@ def negotiate(accept: str | None) -> Format:
     return best
 
 
-class NumberTexts(dict[float, str]):
+class NumberTexts(dict[float, bytes]):
     """Texts of sample values in the form Prometheus uses, remembered.
 
     Most values of a scrape are small whole numbers that come again in the next
@@ -98,8 +98,8 @@ class NumberTexts(dict[float, str]):
 
     _MOST = 200_000
 
-    def __missing__(self, value: float) -> str:
-        text = floatToGoString(value)
+    def __missing__(self, value: float) -> bytes:
+        text: bytes = floatToGoString(value).encode()
         if not math.isnan(value):
             if len(self) >= self._MOST:
                 self.clear()
@@ -148,10 +148,10 @@ class SamplePrefixes:
         """The text of labels, in the order given."""
         return ",".join(map(self._pairs.__getitem__, pairs))
 
-    def join(self, name: str, labels: str) -> str:
+    def join(self, name: str, labels: str) -> bytes:
         """The text before the value, given the text of the labels: a new line and a space included."""
         plain, opened, closed = self._names[name]
-        return f"{opened}{labels}{closed}" if labels else plain
+        return (f"{opened}{labels}{closed}" if labels else plain).encode()
 
 
 class _PairTexts(dict[tuple[str, str], str]):
@@ -193,7 +193,7 @@ def _written(name: str, scheme: str) -> str:
 
 def header(
     family: str, kind: str, help_text: str, sample_names: Collection[str], form: Format
-) -> str:
+) -> bytes:
     """The HELP and TYPE lines of a family, without the last newline: samples begin with theirs.
 
     ``family`` is the OpenMetrics name, without ``_total``. A counter whose
@@ -216,4 +216,4 @@ def header(
             kind = "untyped"
     escaped = _written(name, form.escaping)
     escapes = _TEXT_ESCAPES if form.openmetrics else _HELP_ESCAPES
-    return f"# HELP {escaped} {help_text.translate(escapes)}\n# TYPE {escaped} {kind}"
+    return f"# HELP {escaped} {help_text.translate(escapes)}\n# TYPE {escaped} {kind}".encode()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import operator
 import struct
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 HEADER_BYTES = 8
@@ -65,7 +66,9 @@ def scan(
     ``known`` are given as the objects there, new ones are added to it: pages
     of workers mostly have the same keys. Raises CorruptPage.
     """
-    intern = ({} if known is None else known).setdefault
+    known = {} if known is None else known
+    before = len(known)
+    intern = known.setdefault
     chunk = bytes(data[start:used])
     # Offsets in ints. Lengths are read as unsigned, so that garbage can only lead beyond the end.
     ints = memoryview(chunk).cast("I")
@@ -80,7 +83,7 @@ def scan(
     if offset != end:
         raise CorruptPage(f"the entry at byte {start + starts[-1] * 4} does not fit")
     keys = [intern(key := chunk[at * 4 + 4 : at * 4 + 4 + ints[at]], key) for at in starts]
-    if not all(map(_LOOKS_LIKE_A_KEY, keys)):
+    if not all(map(_LOOKS_LIKE_A_KEY, islice(known, before, None))):
         raise CorruptPage("there are entries whose key is not a JSON list")
     first = (start >> 3) - CELL_BYTES // 8
     return keys, [first + (following >> 1) for following in (*starts[1:], end)]

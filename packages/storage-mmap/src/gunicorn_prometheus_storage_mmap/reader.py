@@ -27,7 +27,7 @@ _GAUGE_MODES = frozenset(
     prefix + mode for prefix in ("", "live") for mode in ("all", "min", "max", "sum", "mostrecent")
 )
 #: Pages up to this size are remembered at every reading, larger ones now and then.
-_SMALL_BYTES = 1 << 20
+_SMALL_BYTES = 1 << 18
 _REMEMBER_SECONDS = 10.0
 
 
@@ -51,9 +51,9 @@ class _Page:
         self.file_id = status.st_dev, status.st_ino
         self.keys: list[bytes] = []
         self.at: list[int] = []
-        self.values: Sequence[float] = ()
+        self.values = memoryview(b"")
         self.remembered = b""
-        self._remembered_at = float("-inf")
+        self._remembered_at = time.monotonic()
         self._used = layout.HEADER_BYTES
         self._size = 0
         self._map: mmap.mmap | None = None
