@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from prometheus_client import Metric
 from prometheus_client.utils import floatToGoString
@@ -31,8 +32,8 @@ class _Own:
         self.seen = 0
         #: storage name -> (sample name, labels) -> position
         self.cells: Cells = {}
-        self._buckets: dict[str, dict[float, Callable[[memoryview], Sequence[float]]]] = {}
-        self._sums: dict[str, Callable[[memoryview], Sequence[float]]] = {}
+        self._buckets: dict[str, dict[float, Callable[[memoryview[Any]], Sequence[float]]]] = {}
+        self._sums: dict[str, Callable[[memoryview[Any]], Sequence[float]]] = {}
 
     def update(self, snapshot: Snapshot) -> None:
         keys = self.keys[self.seen :]
@@ -47,7 +48,7 @@ class _Own:
         self._buckets.clear()
         self._sums.clear()
 
-    def buckets(self, family: c.Family, values: memoryview) -> dict[float, float]:
+    def buckets(self, family: c.Family, values: memoryview[Any]) -> dict[float, float]:
         """Observations per bucket bound, not cumulative, over all label sets."""
         pickers = self._buckets.get(family.name)
         if pickers is None:
@@ -60,7 +61,7 @@ class _Own:
             self._buckets[family.name] = pickers
         return {bound: sum(pick(values)) for bound, pick in pickers.items()}
 
-    def total(self, family: c.Family, values: memoryview) -> float:
+    def total(self, family: c.Family, values: memoryview[Any]) -> float:
         """Sum of all observations over all label sets."""
         pick = self._sums.get(family.name)
         if pick is None:
@@ -175,7 +176,7 @@ def _add_histogram(
     worker: dict[str, str],
     own: _Own,
     fine: c.Family,
-    values: memoryview,
+    values: memoryview[Any],
 ) -> None:
     buckets = own.buckets(fine, values)
     if not buckets:
@@ -188,7 +189,7 @@ def _add_histogram(
     metric.add_sample(f"{coarse.name}_sum", worker, own.total(fine, values))
 
 
-def _add_exits(metrics: dict[str, Metric], own: _Own, values: memoryview) -> None:
+def _add_exits(metrics: dict[str, Metric], own: _Own, values: memoryview[Any]) -> None:
     """The documented restart families: each exit the masters saw, under three names."""
     exits = own.cells.get(c.WORKER_EXITS.storage_name, {})
     for family in (c.WORKER_RESTARTS, c.WORKER_RESTART_COUNT, c.MASTER_RESTART_COUNT):

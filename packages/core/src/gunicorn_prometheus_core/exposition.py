@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from prometheus_client import Metric
 
 from .derive import Derivation
+from .logs import log
 from .merge import Merge, Texts
 from .storage import Process, Snapshot, Storage
 from .text import Format, header
-
-log = logging.getLogger(__name__)
 
 
 class Collector(Protocol):

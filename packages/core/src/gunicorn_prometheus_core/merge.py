@@ -108,7 +108,7 @@ class Column:
         """Whether what was learned of an earlier snapshot holds for this one."""
         return self.keys is snapshot.keys and self.at is snapshot.at
 
-    def gather(self, values: memoryview, size: int) -> Sequence[float]:
+    def gather(self, values: memoryview[Any], size: int) -> Sequence[float]:
         """The values in the order of a table of ``size`` rows, 0 for those it doesn't have.
 
         The first time values are picked one by one; the second time, when it
@@ -117,7 +117,7 @@ class Column:
         if self._size == size and len(self.rows) == self._known:
             if self._unpack is None:
                 self._unpack = _struct(self.at[: self._known])
-            own = self._unpack.unpack_from(values)
+            own: Sequence[float] = self._unpack.unpack_from(values)
         else:
             self._size, self._known = size, len(self.rows)
             self._unpack = None
@@ -406,7 +406,7 @@ class GaugeTable(Table):
                 self._families[name].blocks = [block] if identities else []
         self._found = by_family
 
-    def _prefix(self, identity: Any) -> str:
+    def _prefix(self, identity: Any) -> bytes:
         row, process = identity if self._mode == "all" else (identity, None)
         series = self._series[row]
         labels = series.labels

@@ -45,6 +45,8 @@ class Recorder(Protocol):
 
     #: Native and re-entrant. Hold it around load-add-store on ``page.view``.
     lock: AbstractContextManager[Any]
+    #: Role that a process forked from this one takes when it records before it is bound.
+    fork_role: str
 
     @property
     def process(self) -> str:
@@ -64,6 +66,9 @@ class Recorder(Protocol):
 
     def note(self, **facts: Any) -> None:
         """Leave facts about this process for whoever looks at its slot after its end."""
+
+    def close(self) -> None:
+        """Give the slot up; what is recorded afterwards is kept in memory only."""
 
 
 class Directory(Protocol):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 #: Kinds of snapshot whose values are summed over processes, the dead included.
 #: The others are ``gauge_<mode>`` with a mode of prometheus_client's Gauge.
@@ -58,7 +58,7 @@ class Snapshot:
     kind: str
     keys: Sequence[bytes]
     at: Sequence[int]
-    values: memoryview
+    values: memoryview[Any]
     instance: str = ""
 
 

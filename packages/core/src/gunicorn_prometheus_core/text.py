@@ -75,10 +75,10 @@ def negotiate(accept: str | None) -> Format:
     best, best_quality = TEXT_0_0_4, 0.0
     for item in (accept or "").split(","):
         media, *rest = (part.strip() for part in item.split(";"))
-        parameters = dict(
-            (name.strip().lower(), value.strip().strip('"'))
+        parameters = {
+            name.strip().lower(): value.strip().strip('"')
             for name, _, value in (part.partition("=") for part in rest)
-        )
+        }
         try:
             quality = float(parameters.get("q", "1"))
         except ValueError:
@@ -149,7 +149,7 @@ class SamplePrefixes:
         return ",".join(map(self._pairs.__getitem__, pairs))
 
     def join(self, name: str, labels: str) -> bytes:
-        """The text before the value, given the text of the labels: a new line and a space included."""
+        """The text before the value, with its newline and space, given the text of the labels."""
         plain, opened, closed = self._names[name]
         return (f"{opened}{labels}{closed}" if labels else plain).encode()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import shutil
 import tempfile
@@ -12,12 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from gunicorn_prometheus_core.errors import SettingsError
+from gunicorn_prometheus_core.logs import log
 from gunicorn_prometheus_core.settings import Settings
 
 from . import slots
 from .access import Access
-
-log = logging.getLogger(__name__)
 
 _PRIVATE_PREFIX = "gunicorn-prometheus-"
 #: Its presence says that the directory was made for one server and may be removed.

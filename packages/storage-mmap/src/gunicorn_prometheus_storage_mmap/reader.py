@@ -9,19 +9,18 @@ another file.
 from __future__ import annotations
 
 import contextlib
-import logging
 import mmap
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from gunicorn_prometheus_core.errors import StorageUnavailable
+from gunicorn_prometheus_core.logs import log
 from gunicorn_prometheus_core.storage import SUMMED_KINDS, Process, Snapshot
 
 from . import archive, layout, slots
 from .access import Access
-
-log = logging.getLogger(__name__)
 
 _GAUGE_MODES = frozenset(
     prefix + mode for prefix in ("", "live") for mode in ("all", "min", "max", "sum", "mostrecent")
@@ -51,7 +50,7 @@ class _Page:
         self.file_id = status.st_dev, status.st_ino
         self.keys: list[bytes] = []
         self.at: list[int] = []
-        self.values = memoryview(b"")
+        self.values: memoryview[Any] = memoryview(b"")
         self.remembered = b""
         self._remembered_at = time.monotonic()
         self._used = layout.HEADER_BYTES
@@ -59,7 +58,10 @@ class _Page:
         self._map: mmap.mmap | None = None
 
     def refresh(self, known: dict[bytes, bytes]) -> None:
-        """Look at what is new, sharing ``known`` keys with other pages. Raises CorruptPage, or OSError when it can't be opened."""
+        """Look at what is new, sharing ``known`` keys with other pages.
+
+        Raises CorruptPage, or OSError when the file can't be opened.
+        """
         with open(self.path, "rb") as file:
             status = os.fstat(file.fileno())
             size = status.st_size & ~7

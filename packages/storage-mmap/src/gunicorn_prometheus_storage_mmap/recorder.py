@@ -9,20 +9,18 @@ can be had, recording goes on in memory and ``tick`` keeps trying.
 
 from __future__ import annotations
 
-import logging
 import os
 from _thread import RLock
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gunicorn_prometheus_core import catalogue
+from gunicorn_prometheus_core.logs import log
 from gunicorn_prometheus_core.recording import Cells, sample_keys
 
 from . import archive, layout, slots
 from .access import Access
 from .page import Page
-
-log = logging.getLogger(__name__)
 
 #: Role of a process that nobody gave another: a child that the application forked.
 CHILD = "process"

@@ -130,7 +130,7 @@ def remove_own_stock_files() -> None:
     Its values have been adopted; left in the directory they would count twice.
     """
     directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR") or os.environ.get(
-        "prometheus_multiproc_dir"
+        "prometheus_multiproc_dir"  # noqa: SIM112  the name it had in older versions
     )
     if directory:
         for path in glob.glob(os.path.join(glob.escape(directory), f"*_{os.getpid()}.db")):

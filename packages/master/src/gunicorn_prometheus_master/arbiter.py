@@ -1,0 +1,283 @@
+"""PrometheusMaster: Gunicorn's Arbiter, recording what only it sees."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from gunicorn.arbiter import Arbiter
+
+from gunicorn_prometheus_core import catalogue, plugins, settings
+from gunicorn_prometheus_core.errors import MissingPart, SettingsError
+from gunicorn_prometheus_core.recording import Directory, Recorder, sample_keys
+
+from . import exits
+from .exporter import Exporter
+
+#: How a server hands its page directory and its metrics socket on in a USR2 upgrade.
+_DIRECTORY_VARIABLE = "GUNICORN_PROMETHEUS_DIRECTORY"
+_SOCKET_VARIABLE = "GUNICORN_PROMETHEUS_FD"
+
+
+class PrometheusMaster(Arbiter):
+    """The Arbiter with metrics. Not instantiated: a running Arbiter becomes one.
+
+    Everything here runs in the master's main thread. What Gunicorn may call
+    from a signal handler only takes note; it is recorded by the main loop.
+    """
+
+    _directory: Directory | None = None
+    _recorder: Recorder | None = None
+    _exporter: Exporter | None = None
+    _intention: str | None = None
+    _stopping = False
+
+    @classmethod
+    def promote(cls, arbiter: Any) -> None:
+        """Turn an Arbiter that is about to start into a PrometheusMaster.
+
+        A subclass of Arbiter stays one; ours comes before it.
+        """
+        own = type(arbiter)
+        arbiter.__class__ = cls if own is Arbiter else type(cls.__name__, (cls, own), {})
+
+    def start(self) -> None:
+        """Begin to record, then start as usual.
+
+        Settings that can't be used end the start here, before anything is opened.
+        """
+        self._signals_seen: list[str] = []
+        self._ended: dict[int, os.waitid_result | None] = {}
+        self._ordered: dict[int, str] = {}
+        inherited = {
+            name: os.environ.pop(name, None) for name in (_DIRECTORY_VARIABLE, _SOCKET_VARIABLE)
+        }
+        try:
+            self._settings = settings.load()
+            self._check_parts()
+        except (SettingsError, MissingPart) as error:
+            self.log.error("%s", error)
+            sys.exit(1)
+        self._begin(inherited[_DIRECTORY_VARIABLE], inherited[_SOCKET_VARIABLE])
+        try:
+            super().start()
+        except BaseException:
+            self._finish()
+            raise
+        self._tend()
+
+    def _check_parts(self) -> None:
+        backend = self._settings.backend
+        if plugins.find(plugins.STORAGE, backend) is None:
+            plugins.load(plugins.STORAGE, backend)
+
+    def _begin(self, directory: str | None, fd: str | None) -> None:
+        try:
+            pages = plugins.load(plugins.STORAGE, "mmap")()
+            self._directory = pages.prepare(
+                self._settings, uid=self.cfg.uid, gid=self.cfg.gid, inherited=directory
+            )
+            assert self._directory is not None
+            recorder = pages.activate(self._directory.path, uid=self.cfg.uid, gid=self.cfg.gid)
+            recorder.bind("master")
+            self._recorder = recorder
+        except SettingsError as error:
+            self.log.error("%s", error)
+            sys.exit(1)
+        except Exception:
+            self.log.exception("no metrics: recording could not begin; the server goes on without")
+            return
+        for reason in ("hup", "usr1", "usr2", "ttin", "ttou", "chld", "int"):
+            self._count(catalogue.MASTER_SIGNALS, 0, reason=reason)
+        self._count(catalogue.EXPORTER_RESTARTS, 0)
+        self._count(catalogue.EXPORTER_BIND_FAILURES, 0)
+        if not self._settings.sidecar_mode:
+            errorlog = self.cfg.errorlog
+            self._exporter = Exporter(
+                self._settings,
+                self._directory.path,
+                uid=self.cfg.uid,
+                gid=self.cfg.gid,
+                log_path=errorlog if errorlog and errorlog != "-" else None,
+                inherited_fd=int(fd) if fd else None,
+                on_restart=lambda: self._count(catalogue.EXPORTER_RESTARTS),
+                on_bind_failure=lambda: self._count(catalogue.EXPORTER_BIND_FAILURES),
+            )
+
+    # Recording, from the main loop
+
+    def _count(self, family: catalogue.Family, amount: float = 1, **labels: str) -> None:
+        if self._recorder is not None:
+            cells = self._recorder.cells("counter", sample_keys(family, labels))
+            with self._recorder.lock:
+                cells.page.view[cells.at[0]] += amount
+
+    def _tend(self) -> None:
+        """Whatever is due now; Gunicorn's main loop comes here about once a second."""
+        if self._recorder is None:
+            return
+        try:
+            self._record_what_was_noted()
+            self._recorder.tick()
+            if self._exporter is not None and not self._stopping:
+                self._exporter.tend()
+        except Exception:
+            self.log.exception("metrics of the master could not be recorded")
+
+    def _record_what_was_noted(self) -> None:
+        while self._signals_seen:
+            self._count(catalogue.MASTER_SIGNALS, reason=self._signals_seen.pop())
+        while self._ended:
+            pid, ended = self._ended.popitem()
+            assert self._directory is not None
+            number, noted = self._directory.retire(pid) or ("unknown", {})
+            cause = exits.cause(ended, self._ordered.pop(pid, None), noted)
+            self._count(catalogue.WORKER_EXITS, worker_id=number, cause=cause)
+
+    # Gunicorn's main loop and its signals
+
+    def manage_workers(self) -> None:
+        """Part of each turn of the main loop, and of everything that changes the workers."""
+        with self._intending("scale_down"):
+            super().manage_workers()
+        self._tend()
+
+    def murder_workers(self) -> None:
+        """Kills workers that have been silent for too long."""
+        with self._intending("timeout"):
+            super().murder_workers()
+
+    def reload(self) -> None:
+        """HUP."""
+        with self._intending("reload"):
+            super().reload()
+
+    def stop(self, graceful: bool = True) -> None:
+        """Ends the workers, then the exporter, then what we keep on the disk."""
+        with self._intending("shutdown"):
+            super().stop(graceful)
+        self._await_killed()
+        self._finish()
+
+    def _finish(self) -> None:
+        """Record what is left to record and leave nothing behind. Repeating it does nothing."""
+        self._stopping = True
+        self._tend()
+        if self._exporter is not None:
+            self._exporter.stop()
+            self._exporter = None
+        if self._recorder is not None and self._directory is not None:
+            self._recorder.close()
+            self._recorder = None
+            self._directory.discard()
+
+    def handle_hup(self) -> None:
+        self._signals_seen.append("hup")
+        super().handle_hup()
+
+    def handle_usr1(self) -> None:
+        self._signals_seen.append("usr1")
+        super().handle_usr1()
+
+    def handle_usr2(self) -> None:
+        self._signals_seen.append("usr2")
+        super().handle_usr2()
+
+    def handle_ttin(self) -> None:
+        self._signals_seen.append("ttin")
+        super().handle_ttin()
+
+    def handle_ttou(self) -> None:
+        self._signals_seen.append("ttou")
+        super().handle_ttou()
+
+    def handle_int(self) -> None:
+        self._signals_seen.append("int")
+        super().handle_int()
+
+    def handle_winch(self) -> None:
+        with self._intending("scale_down"):
+            super().handle_winch()
+
+    def handle_chld(self, *args: Any) -> None:
+        """A child has ended. Before Gunicorn 24 this is the signal handler itself."""
+        self._signals_seen.append("chld")
+        super().handle_chld(*args)
+
+    # SIGCLD is another name of SIGCHLD, and which one Gunicorn finds depends on the platform.
+    handle_cld = handle_chld
+
+    # Workers
+
+    def spawn_worker(self) -> Any:
+        """Forks a worker, which takes a worker's slot whenever it first records."""
+        if self._recorder is not None:
+            self._recorder.fork_role = "worker"
+        try:
+            return super().spawn_worker()
+        finally:
+            if self._recorder is not None and os.getpid() == self.pid:
+                self._recorder.fork_role = "process"
+
+    def kill_worker(self, pid: int, sig: int) -> None:
+        """Signals a worker; why it was told to end is remembered until it has ended."""
+        if sig in exits.ENDING_SIGNALS and self._intention is not None:
+            self._ordered.setdefault(pid, self._intention)
+        super().kill_worker(pid, sig)
+
+    def reap_workers(self) -> None:
+        """Looks at how workers have ended before Gunicorn reaps them. May run in a handler."""
+        if self._exporter is not None:
+            self._exporter.reap()
+        before = set(self.WORKERS)
+        for pid in before:
+            ended = exits.peek(pid)
+            if ended is not None:
+                self._ended[pid] = ended
+        try:
+            super().reap_workers()
+        finally:
+            # One that ended while Gunicorn was at it is gone without our having seen how.
+            for pid in before - set(self.WORKERS):
+                self._ended.setdefault(pid, None)
+
+    def _await_killed(self) -> None:
+        """Record workers killed at the graceful timeout, which Gunicorn doesn't wait for."""
+        for pid in list(self.WORKERS):
+            ended = exits.wait(pid)
+            if ended is not None:
+                self._ended[pid] = ended
+
+    @contextlib.contextmanager
+    def _intending(self, intention: str) -> Iterator[None]:
+        """What workers signalled meanwhile are told to end for; the outermost intention counts."""
+        outer = self._intention
+        self._intention = outer or intention
+        try:
+            yield
+        finally:
+            self._intention = outer
+
+    # USR2
+
+    def reexec(self) -> None:
+        """Hands the page directory and the metrics socket to the new master."""
+        handed: dict[str, str] = {}
+        if self._directory is not None:
+            handed[_DIRECTORY_VARIABLE] = self._directory.path
+        listener = self._exporter.listener if self._exporter is not None else None
+        if listener is not None:
+            handed[_SOCKET_VARIABLE] = str(listener.fileno())
+            listener.set_inheritable(True)
+        # Gunicorn starts the new master with the environment that it began with itself.
+        self.cfg.env_orig.update(handed)
+        try:
+            super().reexec()
+        finally:
+            for name in handed:
+                self.cfg.env_orig.pop(name, None)
+            if listener is not None:
+                listener.set_inheritable(False)

@@ -1,0 +1,7 @@
+"""The exporter process: serves a storage to Prometheus over HTTP.
+
+* :mod:`~gunicorn_prometheus_server.__main__`: the program
+* :mod:`~gunicorn_prometheus_server.app`: what it answers
+* :mod:`~gunicorn_prometheus_server.scrapes`: computing scrapes, one at a time
+* :mod:`~gunicorn_prometheus_server.serving`: the process around it
+"""

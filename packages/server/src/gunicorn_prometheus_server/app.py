@@ -1,0 +1,100 @@
+"""What the exporter answers, as an ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import parse_qs
+
+from gunicorn_prometheus_core.errors import StorageUnavailable
+from gunicorn_prometheus_core.logs import log
+from gunicorn_prometheus_core.text import negotiate
+
+from .scrapes import Scrapes
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+_PLAIN: Headers = [(b"content-type", b"text/plain; charset=utf-8")]
+_INDEX = b"""<!DOCTYPE html>
+<html lang="en"><meta charset="utf-8"><title>Gunicorn metrics</title>
+<h1>Gunicorn metrics</h1><p><a href="metrics">metrics</a></p></html>
+"""
+
+
+class App:
+    """Answers ``/metrics``, ``/-/healthy``, ``/-/ready`` and ``/``."""
+
+    def __init__(self, scrapes: Scrapes) -> None:
+        self._scrapes = scrapes
+        self._complained = False
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        status, headers, body = await self._answer(scope)
+        headers = [*headers, (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        body = b"" if scope["method"] == "HEAD" else body
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answer(self, scope: MutableMapping[str, Any]) -> tuple[int, Headers, bytes]:
+        if scope["method"] not in ("GET", "HEAD"):
+            return 405, [*_PLAIN, (b"allow", b"GET, HEAD")], b"only GET and HEAD\n"
+        match scope["path"]:
+            case "/metrics":
+                return await self._metrics(scope)
+            case "/-/healthy":
+                return 200, _PLAIN, b"healthy\n"
+            case "/-/ready":
+                status, _, body = await self._rendered(scope, names=["gunicorn_workers"])
+                return (status, _PLAIN, b"ready\n" if status == 200 else body)
+            case "/":
+                return 200, [(b"content-type", b"text/html; charset=utf-8")], _INDEX
+        return 404, _PLAIN, b"not found; metrics are at /metrics\n"
+
+    async def _metrics(self, scope: MutableMapping[str, Any]) -> tuple[int, Headers, bytes]:
+        query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+        return await self._rendered(scope, names=query.get("name[]", []))
+
+    async def _rendered(
+        self, scope: MutableMapping[str, Any], names: list[str]
+    ) -> tuple[int, Headers, bytes]:
+        asked: dict[bytes, bytes] = {}
+        for name, value in scope["headers"]:
+            asked[name] = b",".join((asked[name], value)) if name in asked else value
+        form = negotiate(asked.get(b"accept", b"").decode("latin-1"))
+        compress = _accepts_gzip(asked.get(b"accept-encoding", b"").decode("latin-1"))
+        try:
+            body = await self._scrapes.render(form, names, compress)
+        except StorageUnavailable as error:
+            self._complain("scrape failed: %s", error)
+            return 503, _PLAIN, f"{error}\n".encode()
+        except Exception:
+            log.exception("scrape failed")
+            return 500, _PLAIN, b"the scrape failed; the exporter's log says why\n"
+        self._complained = False
+        headers = [
+            (b"content-type", form.content_type.encode()),
+            (b"vary", b"Accept, Accept-Encoding"),
+        ]
+        if compress:
+            headers.append((b"content-encoding", b"gzip"))
+        return 200, headers, body
+
+    def _complain(self, message: str, *details: object) -> None:
+        """Log an error once, until it has gone."""
+        if not self._complained:
+            self._complained = True
+            log.error(message, *details)
+
+
+def _accepts_gzip(accept_encoding: str) -> bool:
+    """Whether the client takes gzip (RFC 9110, 12.5.3)."""
+    for item in accept_encoding.split(","):
+        coding, *parameters = (part.strip().lower() for part in item.split(";"))
+        if coding in ("gzip", "*"):
+            return not any(p.replace(" ", "") in ("q=0", "q=0.0", "q=0.00") for p in parameters)
+    return False

@@ -1,0 +1,102 @@
+"""What a worker records of itself: capacity, state, heartbeat, and how it ended."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from gunicorn_prometheus_core import catalogue, plugins
+from gunicorn_prometheus_core.logs import log
+from gunicorn_prometheus_core.recording import Recorder, sample_keys
+from gunicorn_prometheus_core.settings import load
+
+from . import _gunicorn, sizes
+from .requests import Requests
+
+_TICK_SECONDS = 1.0
+
+
+def activate_master() -> None:
+    """In a server that is starting: let the master's part take its place, if it is installed."""
+    if plugins.find(plugins.MASTER, "default") is not None:
+        plugins.load(plugins.MASTER, "default")()
+
+
+def _recorder() -> Recorder | None:
+    """The recorder that the master has activated, or one for the configured directory."""
+    pages = plugins.load(plugins.STORAGE, "mmap")()
+    recorder: Recorder | None = pages.recorder()
+    if recorder is None:
+        directory = load().multiproc_dir
+        if directory is None:
+            log.warning(
+                "nothing is recorded: set PROMETHEUS_MULTIPROC_DIR, "
+                "or pip install gunicorn-prometheus-master, which chooses a directory"
+            )
+            return None
+        os.makedirs(directory, mode=0o750, exist_ok=True)
+        recorder = pages.activate(os.path.abspath(directory))
+    return recorder
+
+
+class Lifecycle:
+    """Records the life of one worker process, from its own point of view."""
+
+    def __init__(self, worker: Any, recorder: Recorder) -> None:
+        self._worker = worker
+        self._recorder = recorder
+        self._next_tick = 0.0
+        self._state = ""
+        #: State to be recorded; set by signal handlers, which must not record themselves.
+        self.wanted_state = "running"
+        #: Whether a signal has asked the worker to end.
+        self.signalled = False
+        recorder.bind("worker")
+        self.requests = Requests(recorder, load().endpoint_limit)
+        self._set(catalogue.WORKER_CAPACITY, {}, worker.capacity)
+        self.tick()
+        sizes.count_sendfile()
+        _gunicorn.add_hooks(worker.cfg, self.requests.begin, self.requests.end)
+
+    @classmethod
+    def begin(cls, worker: Any) -> Lifecycle | None:
+        """Begin to record in a worker process; None when that fails, which is logged."""
+        try:
+            recorder = _recorder()
+            return cls(worker, recorder) if recorder is not None else None
+        except Exception:
+            log.exception("this worker records nothing")
+            return None
+
+    def tick(self) -> None:
+        """To be called at each heartbeat."""
+        now = time.monotonic()
+        if now < self._next_tick and self.wanted_state == self._state:
+            return
+        self._next_tick = now + _TICK_SECONDS
+        try:
+            self._recorder.tick()
+            if self.wanted_state != self._state:
+                self._state = self.wanted_state
+                self._set(catalogue.WORKER_STATE, {"state": self._state}, time.time())
+        except Exception:
+            log.exception("a worker's heartbeat could not be recorded")
+
+    def end(self) -> None:
+        """The process is about to end, by itself."""
+        try:
+            worker = self._worker
+            if worker.nr >= worker.max_requests:
+                self._recorder.note(exit="max_requests")
+            elif worker.reloader is not None and not self.signalled:
+                self._recorder.note(exit="reload")
+            self.wanted_state = "stopped"
+            self.tick()
+        except Exception:
+            log.exception("a worker's end could not be recorded")
+
+    def _set(self, family: catalogue.Family, labels: dict[str, str], value: float) -> None:
+        cells = self._recorder.cells("gauge_liveall", sample_keys(family, labels))
+        with self._recorder.lock:
+            cells.page.view[cells.at[0]] = value
