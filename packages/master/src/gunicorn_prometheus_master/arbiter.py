@@ -50,7 +50,7 @@ class PrometheusMaster(Arbiter):
         Settings that can't be used end the start here, before anything is opened.
         """
         self._signals_seen: list[str] = []
-        self._ended: dict[int, os.waitid_result | None] = {}
+        self._ended: list[tuple[str, str]] = []
         self._ordered: dict[int, str] = {}
         inherited = {
             name: os.environ.pop(name, None) for name in (_DIRECTORY_VARIABLE, _SOCKET_VARIABLE)
@@ -131,10 +131,7 @@ class PrometheusMaster(Arbiter):
         while self._signals_seen:
             self._count(catalogue.MASTER_SIGNALS, reason=self._signals_seen.pop())
         while self._ended:
-            pid, ended = self._ended.popitem()
-            assert self._directory is not None
-            number, noted = self._directory.retire(pid) or ("unknown", {})
-            cause = exits.cause(ended, self._ordered.pop(pid, None), noted)
+            number, cause = self._ended.pop()
             self._count(catalogue.WORKER_EXITS, worker_id=number, cause=cause)
 
     # Gunicorn's main loop and its signals
@@ -233,23 +230,26 @@ class PrometheusMaster(Arbiter):
         if self._exporter is not None:
             self._exporter.reap()
         before = set(self.WORKERS)
-        for pid in before:
-            ended = exits.peek(pid)
-            if ended is not None:
-                self._ended[pid] = ended
+        seen = {pid: ended for pid in before if (ended := exits.peek(pid)) is not None}
         try:
             super().reap_workers()
         finally:
-            # One that ended while Gunicorn was at it is gone without our having seen how.
             for pid in before - set(self.WORKERS):
-                self._ended.setdefault(pid, None)
+                # One that ended while Gunicorn was at it is gone without our having seen how.
+                self._note_end(pid, seen.get(pid))
+
+    def _note_end(self, pid: int, ended: os.waitid_result | None) -> None:
+        """Take note of a worker's end, before a successor takes its slot."""
+        if self._directory is not None:
+            number, noted = self._directory.retire(pid) or ("unknown", {})
+            self._ended.append((number, exits.cause(ended, self._ordered.pop(pid, None), noted)))
 
     def _await_killed(self) -> None:
-        """Record workers killed at the graceful timeout, which Gunicorn doesn't wait for."""
+        """Note workers killed at the graceful timeout, which Gunicorn doesn't wait for."""
         for pid in list(self.WORKERS):
             ended = exits.wait(pid)
             if ended is not None:
-                self._ended[pid] = ended
+                self._note_end(pid, ended)
 
     @contextlib.contextmanager
     def _intending(self, intention: str) -> Iterator[None]:

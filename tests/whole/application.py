@@ -1,0 +1,116 @@
+"""The application under test: plain WSGI, with metrics of its own."""
+
+import os
+import threading
+import time
+
+from prometheus_client import Counter, Gauge, Histogram, Summary
+
+HELLOS = Counter("app_hellos_total", "Answers of the front page")
+LATENCY = Histogram("app_latency_seconds", "A histogram", ["kind"], buckets=(0.1, 1))
+SIZES = Summary("app_sizes", "A summary")
+LIVE = Gauge("app_live", "A gauge", multiprocess_mode="livesum")
+LATEST = Gauge("app_latest", "A gauge", multiprocess_mode="mostrecent")
+STARTS = Counter("app_starts_total", "Imports of this module")
+
+STARTS.inc()
+LIVE.inc()
+
+
+def front(environ, start_response):
+    HELLOS.inc()
+    LATENCY.labels("front").observe(0.05)
+    SIZES.observe(5)
+    return answer(start_response, b"hello")
+
+
+def ping(environ, start_response):
+    return answer(start_response, b"pong")
+
+
+def upload(environ, start_response):
+    return answer(start_response, str(len(environ["wsgi.input"].read())).encode())
+
+
+def download(environ, start_response):
+    """A file that goes out by sendfile where the server can."""
+    path = __file__
+    start_response("200 OK", [("Content-Length", str(os.path.getsize(path)))])
+    return environ["wsgi.file_wrapper"](open(path, "rb"))
+
+
+def fail(environ, start_response):
+    raise LookupError("as asked")
+
+
+def slow(environ, start_response):
+    time.sleep(float(environ["QUERY_STRING"] or 1))
+    return answer(start_response, b"slow")
+
+
+def threads(environ, start_response):
+    """Counts from eight threads at the same time."""
+
+    def count():
+        for _ in range(1000):
+            HELLOS.inc()
+
+    started = [threading.Thread(target=count) for _ in range(8)]
+    for thread in started:
+        thread.start()
+    for thread in started:
+        thread.join()
+    return answer(start_response, b"counted")
+
+
+def child(environ, start_response):
+    """Counts in a process forked from the worker."""
+    pid = os.fork()
+    if pid == 0:
+        HELLOS.inc(7)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return answer(start_response, b"counted")
+
+
+def pid(environ, start_response):
+    return answer(start_response, str(os.getpid()).encode())
+
+
+def newest(environ, start_response):
+    LATEST.set(float(environ["QUERY_STRING"]))
+    return answer(start_response, b"set")
+
+
+def series(environ, start_response):
+    """Makes as many new series as asked for."""
+    for i in range(int(environ["QUERY_STRING"])):
+        LATENCY.labels(f"{os.getpid()}-{i}-{'x' * 100}").observe(1)
+    return answer(start_response, b"made")
+
+
+def answer(start_response, body, status="200 OK"):
+    start_response(status, [("Content-Length", str(len(body)))])
+    return [body]
+
+
+ROUTES = {
+    "/": front,
+    "/ping": ping,
+    "/upload": upload,
+    "/download": download,
+    "/fail": fail,
+    "/slow": slow,
+    "/threads": threads,
+    "/child": child,
+    "/pid": pid,
+    "/newest": newest,
+    "/series": series,
+}
+
+
+def app(environ, start_response):
+    route = ROUTES.get(environ["PATH_INFO"])
+    if route is None:
+        return answer(start_response, b"nothing here", "404 Not Found")
+    return route(environ, start_response)

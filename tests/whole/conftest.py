@@ -1,0 +1,419 @@
+"""Real Gunicorn servers, clients that count, and scrapers that watch."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import itertools
+import os
+import re
+import signal
+import socket
+import subprocess
+import sysconfig
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gunicorn
+import psutil
+import pytest
+
+#: As a user starts it; USR2 starts the same again.
+GUNICORN = str(Path(sysconfig.get_path("scripts"), "gunicorn"))
+APP = Path(__file__).with_name("application.py")
+VERSION = tuple(int(part) for part in gunicorn.__version__.split(".")[:2])
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def wait_for(
+    condition: Callable[[], Any], what: str | Callable[[], str], seconds: float = 20.0
+) -> Any:
+    """What the condition gives, as soon as that is true; an AssertionError after the deadline."""
+    deadline = time.monotonic() + seconds
+    while True:
+        result = condition()
+        if result:
+            return result
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {seconds:g} s: {what if isinstance(what, str) else what()}")
+        time.sleep(0.01)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def parse(text: str) -> Samples:
+    """The samples as they are written: prometheus_client's parser renames some counters."""
+    samples: Samples = {}
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            name, labels, value = re.fullmatch(r"(\w+)(?:{(.*)})? (\S+)", line).groups()
+            pairs = re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', labels or "")
+            samples[name, tuple(sorted(pairs))] = float(value)
+    return samples
+
+
+class Scrape:
+    """The samples of one scrape."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.samples = parse(text)
+
+    def values(self, name: str, **labels: str) -> dict[tuple[tuple[str, str], ...], float]:
+        wanted = set(labels.items())
+        return {
+            pairs: value
+            for (sample, pairs), value in self.samples.items()
+            if sample == name and wanted <= set(pairs)
+        }
+
+    def sum(self, name: str, **labels: str) -> float:
+        return sum(self.values(name, **labels).values())
+
+    def counters(self) -> Samples:
+        """Everything that must never go down."""
+        kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", self.text, re.MULTILINE))
+        return {
+            key: value
+            for key, value in self.samples.items()
+            if kinds.get(key[0]) == "counter"
+            or kinds.get(re.sub("_(bucket|count|sum)$", "", key[0])) in ("histogram", "summary")
+        }
+
+
+class Server:
+    """A Gunicorn with metrics."""
+
+    def __init__(self, directory: Path, *options: str, **environment: str) -> None:
+        self.port, self.metrics_port = free_port(), free_port()
+        self.log_path = directory / "gunicorn.log"
+        self.directory = directory
+        self.options = list(options)
+        self.environment = {
+            "PROMETHEUS_METRICS_PORT": str(self.metrics_port),
+            "PROMETHEUS_BIND_ADDRESS": "127.0.0.1",
+            **environment,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+        self._started: list[psutil.Process] = []
+
+    def start(self, *, ready: bool = True) -> Server:
+        options = ["--bind", f"127.0.0.1:{self.port}", "--log-level", "info"]
+        if VERSION >= (25, 1):
+            options.append("--no-control-socket")
+        if not any(option.startswith(("-k", "--worker-class")) for option in self.options):
+            options += ["-k", "gunicorn_prometheus_exporter.PrometheusWorker"]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PROMETHEUS_")}
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [GUNICORN, *options, *self.options, "application:app"],
+                cwd=APP.parent,
+                env=environment | self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self._started.append(psutil.Process(self.process.pid))
+        if ready:
+            wait_for(self.answers, lambda: f"the application answers\n{self.log}")
+            wait_for(self.is_scrapable, lambda: f"the metrics are served\n{self.log}")
+        return self
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def answers(self) -> bool:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return self.get("/ping") == (200, b"pong")
+        return False
+
+    def is_scrapable(self) -> bool:
+        with contextlib.suppress(OSError):
+            return bool(self.scrape().samples)
+        return False
+
+    def get(self, path: str = "/", body: bytes | None = None) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request("POST" if body is not None else "GET", path, body)
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def scrape(self, query: str = "", accept: str = "text/plain") -> Scrape:
+        url = f"http://127.0.0.1:{self.metrics_port}/metrics{query}"
+        request = urllib.request.Request(url, headers={"Accept": accept})
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return Scrape(response.read().decode())
+
+    def pids(self, pattern: str, root: int | None = None) -> list[int]:
+        """Pids of the children of the master whose command line matches."""
+        found: list[int] = []
+        try:
+            children = psutil.Process(root or self.pid).children()
+        except psutil.NoSuchProcess:
+            return found
+        for child in children:
+            with contextlib.suppress(psutil.Error):
+                if re.search(pattern, " ".join(child.cmdline())):
+                    found.append(child.pid)
+        return found
+
+    def exporter(self, root: int | None = None) -> int:
+        (pid,) = wait_for(
+            lambda: self.pids("gunicorn_prometheus_server", root), "there is an exporter process"
+        )
+        return pid
+
+    def workers(self, root: int | None = None) -> list[int]:
+        exporter = self.pids("gunicorn_prometheus_server", root)
+        return [pid for pid in self.pids(r"gunicorn", root) if pid not in exporter]
+
+    def send(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def wait_counted(self, name: str, total: float, **labels: str) -> Scrape:
+        """A scrape in which the samples of that name add up to the total."""
+        last: list[Scrape] = []
+
+        def reached() -> bool:
+            last[:] = [self.scrape()]
+            return last[0].sum(name, **labels) == total
+
+        def state() -> str:
+            return f"{name}{labels} is {total}; it is {last[0].sum(name, **labels)}\n{self.log}"
+
+        wait_for(reached, state)
+        return last[0]
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """End it as an operator would, and wait until everything has ended."""
+        if self.process is None:
+            return
+        family = self.family()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+        self.process.wait(30)
+        _, alive = psutil.wait_procs(family, timeout=10)
+        assert not alive, f"left running: {alive}\n{self.log}"
+
+    def family(self) -> list[psutil.Process]:
+        found = []
+        for root in self._started:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found += [root, *root.children(recursive=True)]
+        return found
+
+    def kill(self) -> None:
+        """End whatever is left, by pid."""
+        # New masters of an upgrade are children of the first one until that ends.
+        family = {process.pid: process for process in self.family()}
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if f"127.0.0.1:{self.port}" in process.cmdline():
+                    family.update({p.pid: p for p in [process, *process.children(recursive=True)]})
+        for process in family.values():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        if self.process is not None:
+            self.process.wait(10)
+        psutil.wait_procs(list(family.values()), timeout=10)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Makes servers, not started yet; they are ended with the test."""
+    made: list[Server] = []
+
+    def make(*options: str, **environment: str) -> Server:
+        directory = tmp_path / f"server{len(made)}"
+        directory.mkdir()
+        made.append(Server(directory, *options, **environment))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.kill()
+
+
+class Client:
+    """Sends requests from several threads and counts the answers, by path and status."""
+
+    def __init__(self, server: Server, threads: int = 4, *, keep_alive: bool = False) -> None:
+        self._server = server
+        self._keep_alive = keep_alive
+        self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
+        self._change = threading.Condition()
+        self._state = "running"
+        self._busy = threads
+        self.answers: Counter[tuple[str, int]] = Counter()
+        self.sent = 0
+        self.received = 0
+        self.errors: list[BaseException] = []
+
+    def __enter__(self) -> Client:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._enter("ended")
+        for thread in self._threads:
+            thread.join(60)
+
+    @property
+    def total(self) -> int:
+        return sum(self.answers.values())
+
+    def pause(self) -> None:
+        """Finish the requests under way and send no more."""
+        self._enter("paused")
+        wait_for(lambda: self._busy == 0, "the requests under way are answered", 60)
+
+    def resume(self) -> None:
+        self._enter("running")
+
+    def more(self, number: int) -> None:
+        """Wait until that many further requests have been answered."""
+        target = self.total + number
+        wait_for(lambda: self.errors or self.total >= target, f"{number} more answers", 120)
+        assert not self.errors, self.errors[:3]
+
+    def _enter(self, state: str) -> None:
+        with self._change:
+            self._state = state
+            self._change.notify_all()
+
+    def _may_go_on(self) -> bool:
+        with self._change:
+            if self._state == "paused":
+                self._busy -= 1
+                self._change.wait_for(lambda: self._state != "paused")
+                self._busy += 1
+            return self._state == "running"
+
+    def _run(self) -> None:
+        connection = self._connect()
+        reused = False
+        try:
+            for path, body in itertools.cycle(REQUESTS):
+                if not self._may_go_on():
+                    return
+                try:
+                    status, received = self._exchange(connection, path, body)
+                except (http.client.RemoteDisconnected, ConnectionError):
+                    # The server closed an idle connection: as every client does, try a new one.
+                    # Gunicorn's gthread worker before 24 also drops new connections as it ends.
+                    if not (reused or (self._keep_alive and VERSION < (24, 0))):
+                        raise
+                    connection.close()
+                    status, received = self._exchange(connection, path, body)
+                reused = connection.sock is not None
+                with self._change:
+                    self.answers[path, status] += 1
+                    self.sent += len(body or b"")
+                    # Pages that Gunicorn itself writes about an error are not the application's.
+                    self.received += received if status != 500 else 0
+        except BaseException as error:
+            self.errors.append(error)
+            raise
+        finally:
+            connection.close()
+            with self._change:
+                self._busy -= 1
+
+    def _connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=60)
+
+    def _exchange(
+        self, connection: http.client.HTTPConnection, path: str, body: bytes | None
+    ) -> tuple[int, int]:
+        headers = {} if self._keep_alive else {"Connection": "close"}
+        connection.request("GET" if body is None else "POST", path, body, headers)
+        response = connection.getresponse()
+        return response.status, len(response.read())
+
+
+REQUESTS: list[tuple[str, bytes | None]] = [
+    ("/", None),
+    ("/upload", b"x" * 5000),
+    ("/", None),
+    ("/download", None),
+    ("/fail", None),
+    ("/nowhere", None),
+]
+
+
+class Watch:
+    """Scrapes every 100 ms and sees to it that no scrape fails and no counter goes down."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.scrapes = 0
+        #: Scrapes that were under way when something cut them off. None may be refused.
+        self.cut = 0
+        self.failures: list[str] = []
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._ended.set()
+        self._thread.join(30)
+        if kind is None:
+            assert not self.failures, self.failures[:5]
+            assert self.scrapes
+
+    def _run(self) -> None:
+        before: Samples = {}
+        while not self._ended.wait(0.1):
+            try:
+                now = self._server.scrape().counters()
+            except (ConnectionResetError, http.client.HTTPException):
+                self.cut += 1
+                continue
+            except OSError as error:
+                self.failures.append(f"scrape {self.scrapes} failed: {error!r}")
+                continue
+            self.scrapes += 1
+            for key, value in before.items():
+                if key in now and now[key] < value:
+                    self.failures.append(f"scrape {self.scrapes}: {key} fell {value} -> {now[key]}")
+                elif key not in now:
+                    self.failures.append(f"scrape {self.scrapes}: {key} vanished")
+            before = now
+
+
+@pytest.fixture
+def wait() -> Callable[..., Any]:
+    return wait_for
+
+
+@pytest.fixture
+def load() -> Callable[..., Client]:
+    return Client
+
+
+@pytest.fixture
+def watch() -> Callable[..., Watch]:
+    return Watch

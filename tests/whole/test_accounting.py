@@ -1,0 +1,113 @@
+"""What the client counted is what is exposed, whatever happens to the processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import psutil
+import pytest
+
+REQUESTS = "gunicorn_worker_requests_total"
+
+pytestmark = pytest.mark.compat
+
+KINDS = {
+    "sync": ["-k", "gunicorn_prometheus_exporter.PrometheusWorker"],
+    "gthread": ["-k", "gunicorn_prometheus_exporter.PrometheusThreadWorker", "--threads", "4"],
+}
+
+
+def assert_exact(server, client, others=1):
+    """Everything the client counted is exposed, per worker, per route and in bytes.
+
+    ``others`` are requests for /ping by which the tests find out that the server is up.
+    """
+    client.pause()
+    now = server.wait_counted(REQUESTS, client.total + others)
+    duration = "gunicorn_worker_request_duration_seconds"
+    assert now.sum(f"{duration}_count") == client.total + others
+    assert now.sum(f"{duration}_bucket", le="+Inf") == client.total + others
+    fine = "gunicorn_http_request_duration_seconds_count"
+    for (path, status), count in client.answers.items():
+        endpoint = "_unmatched_" if status == 404 else path
+        assert now.sum(fine, endpoint=endpoint, status=str(status)) == count, path
+    assert now.sum("gunicorn_worker_failed_requests") == client.answers["/fail", 500]
+    assert now.sum("gunicorn_worker_error_handling") == client.answers["/fail", 500]
+    assert now.sum("gunicorn_worker_request_size_bytes_sum") == client.sent
+    assert now.sum("gunicorn_worker_response_size_bytes_sum") == client.received + 4 * others
+    assert now.sum("app_hellos_total") == client.answers["/", 200]
+    assert now.sum("app_latency_seconds_count") == client.answers["/", 200]
+    assert now.sum("app_sizes_sum") == 5 * client.answers["/", 200]
+    assert now.sum("gunicorn_worker_requests_in_progress") == 0
+    client.resume()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", KINDS)
+def test_exact_through_everything_that_happens_to_processes(server, load, watch, wait, kind):
+    gunicorn = server("-w", "4", "--max-requests", "100", *KINDS[kind]).start()
+    keep_alive = kind == "gthread"
+    with watch(gunicorn) as watcher, load(gunicorn, keep_alive=keep_alive) as client:
+        client.more(1500)  # workers are recycled many times over
+        assert_exact(gunicorn, client)
+
+        first = set(gunicorn.workers())
+        gunicorn.send(signal.SIGHUP)
+        wait(lambda: not first & set(gunicorn.workers()), "HUP has replaced every worker", 60)
+        client.more(500)
+        assert_exact(gunicorn, client)
+
+        gunicorn.send(signal.SIGTTIN)
+        wait(lambda: len(gunicorn.workers()) == 5, "TTIN has added a worker")
+        client.more(300)
+        gunicorn.send(signal.SIGTTOU)
+        wait(lambda: len(gunicorn.workers()) == 4, "TTOU has taken a worker away")
+        client.more(300)
+        assert_exact(gunicorn, client)
+
+        for _ in range(3):
+            client.pause()
+            gunicorn.wait_counted(REQUESTS, client.total + 1)
+            victims = gunicorn.workers()[:2]
+            for pid in victims:
+                os.kill(pid, signal.SIGKILL)
+            client.resume()
+            wait(lambda gone=set(victims): not gone & set(gunicorn.workers()), "they are replaced")
+            client.more(200)
+        assert_exact(gunicorn, client)
+
+        for _ in range(3):
+            killed = gunicorn.exporter()
+            os.kill(killed, signal.SIGKILL)
+            wait(lambda gone=killed: gunicorn.exporter() != gone, "the exporter is started again")
+            client.more(100)
+            assert_exact(gunicorn, client)
+    assert watcher.cut <= 3
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("kind", KINDS)
+def test_exact_through_an_upgrade_of_the_running_server(server, load, watch, wait, kind):
+    gunicorn = server("-w", "2", *KINDS[kind]).start()
+    with watch(gunicorn) as watcher, load(gunicorn, keep_alive=kind == "gthread") as client:
+        client.more(300)
+        gunicorn.send(signal.SIGUSR2)
+        old = gunicorn.process
+
+        def new_master():
+            masters = gunicorn.workers()
+            return [pid for pid in masters if len(gunicorn.workers(pid)) == 2]
+
+        (new,) = wait(new_master, lambda: f"there is a new master with its workers\n{gunicorn.log}", 30)
+        gunicorn.exporter(new)
+        client.more(300)
+        old.terminate()
+        old.wait(60)
+        client.more(300)
+        assert_exact(gunicorn, client)
+    assert not watcher.cut
+    family = [psutil.Process(new), *psutil.Process(new).children(recursive=True)]
+    os.kill(new, signal.SIGTERM)
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert not alive
