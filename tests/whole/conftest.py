@@ -316,15 +316,17 @@ class Client:
             for path, body in itertools.cycle(REQUESTS):
                 if not self._may_go_on():
                     return
-                try:
-                    status, received = self._exchange(connection, path, body)
-                except (http.client.RemoteDisconnected, ConnectionError):
-                    # The server closed an idle connection: as every client does, try a new one.
-                    # Gunicorn's gthread worker before 24 also drops new connections as it ends.
-                    if not (reused or (self._keep_alive and VERSION < (24, 0))):
-                        raise
-                    connection.close()
-                    status, received = self._exchange(connection, path, body)
+                while True:
+                    try:
+                        status, received = self._exchange(connection, path, body)
+                        break
+                    except (http.client.RemoteDisconnected, ConnectionError):
+                        # An idle connection was closed: as every client does, try a new one.
+                        # Gunicorn's gthread worker before 24 also drops new ones as it ends.
+                        if not (reused or (self._keep_alive and VERSION < (24, 0))):
+                            raise
+                        connection.close()
+                        reused = False
                 reused = connection.sock is not None
                 with self._change:
                     self.answers[path, status] += 1

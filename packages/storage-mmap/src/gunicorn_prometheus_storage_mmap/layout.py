@@ -85,8 +85,9 @@ def scan(
     keys = [intern(key := chunk[at * 4 + 4 : at * 4 + 4 + ints[at]], key) for at in starts]
     if not all(map(_LOOKS_LIKE_A_KEY, islice(known, before, None))):
         raise CorruptPage("there are entries whose key is not a JSON list")
+    ends = [*starts[1:], end] if starts else []
     first = (start >> 3) - CELL_BYTES // 8
-    return keys, [first + (following >> 1) for following in (*starts[1:], end)]
+    return keys, [first + (following >> 1) for following in ends]
 
 
 def read(data: bytes) -> dict[bytes, tuple[float, float]]:
