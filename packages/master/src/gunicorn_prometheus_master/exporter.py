@@ -22,7 +22,10 @@ from gunicorn_prometheus_core.logs import log
 from gunicorn_prometheus_core.settings import Settings
 
 _BACKLOG = 128
+#: Longest pauses before the process is started again: after it gave up by itself, and after it
+#: was killed, which says nothing against starting it.
 _LONGEST_PAUSE = 30.0
+_LONGEST_PAUSE_KILLED = 1.0
 _STEADY_SECONDS = 10.0
 _BIND_RETRY_SECONDS = 1.0
 _STOP_SECONDS = 5.0
@@ -109,8 +112,9 @@ class Exporter:
 
     def _note_end(self, status: int, now: float) -> None:
         self._process = None
+        longest = _LONGEST_PAUSE_KILLED if status < 0 else _LONGEST_PAUSE
         steady = now - self._started > _STEADY_SECONDS
-        self._pause = 0.0 if steady else min(_LONGEST_PAUSE, self._pause * 2 or 0.1)
+        self._pause = 0.0 if steady else min(longest, self._pause * 2 or 0.1)
         self._next_start = now + self._pause
         self._on_restart()
         log.warning("the exporter process ended with status %s; starting it again", status)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import layout
+from . import layout, truncation
 from .access import Access
 
 _FIRST_BYTES = 4096
@@ -23,6 +23,12 @@ def _grown(size: int, needed: int) -> int:
 
 def _anonymous(size: int) -> mmap.mmap:
     return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+def _mapped(fd: int, size: int) -> mmap.mmap:
+    mapped = mmap.mmap(fd, size)
+    truncation.guard(mapped)
+    return mapped
 
 
 class Page:
@@ -83,7 +89,7 @@ class Page:
         else:
             # Real blocks, so that a full disk is an error here and not a SIGBUS at a store.
             os.posix_fallocate(self._fd, 0, size)
-            larger = mmap.mmap(self._fd, size)
+            larger = _mapped(self._fd, size)
         self._map = larger
         self._show()
 
@@ -112,7 +118,7 @@ class Page:
         try:
             access.apply(fd)
             os.posix_fallocate(fd, 0, size)
-            mapped = mmap.mmap(fd, size)
+            mapped = _mapped(fd, size)
             mapped[: self._used] = self._map[: self._used]
             mapped[self._used : used] = more
             mapped[: layout.HEADER_BYTES] = layout.header(used)
