@@ -99,7 +99,9 @@ def test_exact_through_an_upgrade_of_the_running_server(server, load, watch, wai
             masters = gunicorn.workers()
             return [pid for pid in masters if len(gunicorn.workers(pid)) == 2]
 
-        (new,) = wait(new_master, lambda: f"there is a new master with its workers\n{gunicorn.log}", 30)
+        (new,) = wait(
+            new_master, lambda: f"there is a new master with its workers\n{gunicorn.log}", 30
+        )
         gunicorn.exporter(new)
         client.more(300)
         old.terminate()

@@ -147,8 +147,6 @@ def test_the_end_leaves_nothing_behind(server, number):
     assert not os.path.exists(directory)
 
 
-
-
 def test_a_worker_killed_at_the_graceful_timeout_is_counted(server, tmp_path):
     """child_exit is not called for it, by any Gunicorn."""
     gunicorn = server(

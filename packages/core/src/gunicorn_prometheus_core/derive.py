@@ -179,8 +179,6 @@ def _add_histogram(
     values: memoryview[Any],
 ) -> None:
     buckets = own.buckets(fine, values)
-    if not buckets:
-        return
     for bound in (*coarse.buckets, float("inf")):
         labels = {**worker, "le": floatToGoString(bound)}
         level = sum(value for at_most, value in buckets.items() if at_most <= bound)

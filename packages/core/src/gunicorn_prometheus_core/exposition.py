@@ -99,10 +99,14 @@ class Exposition:
         names = {sample.name for sample in metric.samples}
         pieces = [header(metric.name, metric.type, metric.documentation, names, form)]
         for sample in metric.samples:
-            labels = prefixes.labels(sorted(sample.labels.items()))
+            labels = prefixes.labels(sorted(sample.labels.items(), key=_le_last))
             pieces += (prefixes.join(sample.name, labels), numbers[sample.value])
         pieces.append(b"\n")
         return pieces
+
+
+def _le_last(label: tuple[str, str]) -> tuple[bool, str]:
+    return label[0] == "le", label[0]
 
 
 def _only(pieces: list[bytes], names: frozenset[str]) -> list[bytes]:

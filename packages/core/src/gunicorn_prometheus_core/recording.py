@@ -45,6 +45,8 @@ class Recorder(Protocol):
 
     #: Native and re-entrant. Hold it around load-add-store on ``page.view``.
     lock: AbstractContextManager[Any]
+    #: Where the slots are, "" while that isn't known.
+    directory: str
     #: Role that a process forked from this one takes when it records before it is bound.
     fork_role: str
 
@@ -97,9 +99,11 @@ class Pages(Protocol):
         """Make the directory ready for a server whose workers run as ``uid:gid``."""
 
     def activate(
-        self, directory: str, *, uid: int | None = None, gid: int | None = None
+        self, directory: str | None = None, *, uid: int | None = None, gid: int | None = None
     ) -> Recorder:
-        """Record into ``directory`` from now on, prometheus_client's metrics included."""
+        """Record from now on, prometheus_client's metrics included; in memory until it has a
+        directory and is bound to a role.
+        """
 
     def recorder(self) -> Recorder | None:
         """The recorder of this process, None before activation."""

@@ -34,6 +34,7 @@ class PrometheusMaster(Arbiter):
     _exporter: Exporter | None = None
     _intention: str | None = None
     _stopping = False
+    _reexecuting = False
 
     @classmethod
     def promote(cls, arbiter: Any) -> None:
@@ -52,6 +53,7 @@ class PrometheusMaster(Arbiter):
         self._signals_seen: list[str] = []
         self._ended: list[tuple[str, str]] = []
         self._ordered: dict[int, str] = {}
+        os.register_at_fork(after_in_child=self._leave_socket_to_master)
         inherited = {
             name: os.environ.pop(name, None) for name in (_DIRECTORY_VARIABLE, _SOCKET_VARIABLE)
         }
@@ -219,6 +221,12 @@ class PrometheusMaster(Arbiter):
             if self._recorder is not None and os.getpid() == self.pid:
                 self._recorder.fork_role = "process"
 
+    def _leave_socket_to_master(self) -> None:
+        """In a forked child: the metrics port is not for workers to hold open."""
+        listener = self._exporter.listener if self._exporter is not None else None
+        if listener is not None and not self._reexecuting:
+            listener.close()
+
     def kill_worker(self, pid: int, sig: int) -> None:
         """Signals a worker; why it was told to end is remembered until it has ended."""
         if sig in exits.ENDING_SIGNALS and self._intention is not None:
@@ -268,6 +276,7 @@ class PrometheusMaster(Arbiter):
         handed: dict[str, str] = {}
         if self._directory is not None:
             handed[_DIRECTORY_VARIABLE] = self._directory.path
+        self._reexecuting = True
         listener = self._exporter.listener if self._exporter is not None else None
         if listener is not None:
             handed[_SOCKET_VARIABLE] = str(listener.fileno())
@@ -279,5 +288,6 @@ class PrometheusMaster(Arbiter):
         finally:
             for name in handed:
                 self.cfg.env_orig.pop(name, None)
+            self._reexecuting = False
             if listener is not None:
                 listener.set_inheritable(False)

@@ -44,16 +44,17 @@ class MmapBackend:
         return directories.prepare(settings, uid=uid, gid=gid, inherited=inherited)
 
     def activate(
-        self, directory: str, *, uid: int | None = None, gid: int | None = None
+        self, directory: str | None = None, *, uid: int | None = None, gid: int | None = None
     ) -> Recorder:
-        """Record into ``directory`` from now on, prometheus_client's metrics included.
+        """Record from now on, prometheus_client's metrics included.
 
-        Once per process; a second call gives the recorder there is. The
-        recorder owns no slot until it is bound.
+        There is one recorder per process; a second call gives the same one.
+        It keeps everything in memory until the directory is given, by any of
+        the calls, and a role is bound.
         """
         global _active
         if _active is None:
-            recorder = Recorder(directory, directories.access_to(directory, uid, gid))
+            recorder = Recorder()
             values.install(recorder)
             os.register_at_fork(
                 before=_before_fork,
@@ -61,6 +62,8 @@ class MmapBackend:
                 after_in_child=_after_fork_in_child,
             )
             _active = recorder
+        if directory is not None:
+            _active.settle(directory, directories.access_to(directory, uid, gid))
         return _active
 
     def recorder(self) -> Recorder | None:

@@ -32,9 +32,10 @@ def access_to(path: str, uid: int | None = None, gid: int | None = None) -> Acce
 class PageDirectory:
     """See :class:`gunicorn_prometheus_core.recording.Directory`."""
 
-    def __init__(self, path: str, access: Access) -> None:
+    def __init__(self, path: str, access: Access, *, private: bool = False) -> None:
         self.path = path
         self._access = access
+        self._private = private or os.path.exists(os.path.join(path, _PRIVATE_MARK))
 
     def retire(self, pid: int) -> tuple[str, Mapping[str, Any]] | None:
         """Number of the worker slot that this ended process owned, and what it left there."""
@@ -65,7 +66,7 @@ class PageDirectory:
 
     def discard(self) -> None:
         """Remove the directory if it was made for one server and nobody owns a slot in it."""
-        if not os.path.exists(os.path.join(self.path, _PRIVATE_MARK)):
+        if not self._private or not os.path.isdir(self.path):
             return
         try:
             with slots.locked(self.path, self._access):
@@ -128,7 +129,7 @@ def _private(uid: int, gid: int) -> PageDirectory:
         pass
     if os.geteuid() == 0 and uid != 0:
         os.chown(path, uid, gid)
-    return PageDirectory(path, Access(0o600, uid, gid))
+    return PageDirectory(path, Access(0o600, uid, gid), private=True)
 
 
 def _private_base() -> str:

@@ -47,13 +47,14 @@ class _Unbound:
 class Recorder:
     """See :class:`gunicorn_prometheus_core.recording.Recorder`."""
 
-    def __init__(self, directory: str, access: Access) -> None:
+    def __init__(self, directory: str = "", access: Access | None = None) -> None:
         # From _thread, so that no monkey-patching makes it a lock of greenlets.
         self.lock = RLock()
+        #: Where the slots are; "" while that isn't known yet, and everything is kept in memory.
         self.directory = directory
         #: Role that a forked child binds to when it records before anybody bound it.
         self.fork_role = CHILD
-        self._access = access
+        self._access = access or Access()
         self._slot: slots.Slot | None = None
         self._role = ""
         self._pages: dict[str, Page] = {}
@@ -93,6 +94,11 @@ class Recorder:
         with self.lock:
             return tuple(self._page(kind).keys)
 
+    def settle(self, directory: str, access: Access) -> None:
+        """Say where the slots are. Takes effect when a role is bound."""
+        with self.lock:
+            self.directory, self._access = directory, access
+
     def bind(self, role: str) -> str:
         """Own a slot of that role from now on; "" if none can be had (logged, and tried again)."""
         with self.lock:
@@ -110,6 +116,8 @@ class Recorder:
     def tick(self) -> None:
         """Get a slot if we have none, and replace pages that somebody removed or set aside."""
         with self.lock:
+            if self._slot is not None and self._slot.is_lost(self.directory):
+                self._reclaim()
             if self._slot is None:
                 if self._role:
                     self._attach()
@@ -160,6 +168,8 @@ class Recorder:
 
     def _attach(self) -> None:
         """Take a slot and move every page into it."""
+        if not self.directory:
+            return
         try:
             with slots.locked(self.directory, self._access):
                 slot = slots.claim(self.directory, self._role, self._access)
@@ -174,6 +184,25 @@ class Recorder:
         self._slot = slot
         for page in self._pages.values():
             self._move(page, self._former(page.kind))
+
+    def _reclaim(self) -> None:
+        """Own our slot again after its file was removed, with the directory perhaps."""
+        lost = self._slot
+        assert lost is not None
+        try:
+            self._access.make_directory(self.directory)
+            with slots.locked(self.directory, self._access):
+                slot = slots.claim(self.directory, self._role, self._access, int(lost.number))
+        except OSError as error:
+            self._complain("slot", "can't record into %s: %s", self.directory, error)
+            return
+        lost.drop()
+        self._slot = slot
+        if slot.name != lost.name:
+            # Another process has taken our slot meanwhile, and continues what was counted there.
+            self._begin_anew()
+            for page in self._pages.values():
+                self._move(page, self._former(page.kind))
 
     def _path(self, kind: str) -> str:
         return os.path.join(self.directory, f"{kind}_{self.process}.db")

@@ -74,14 +74,25 @@ class Slot:
         text = json.dumps(self._facts).encode().ljust(_FACTS_BYTES)
         os.pwrite(self._fd, text, 0)
 
+    def is_lost(self, directory: str) -> bool:
+        """Whether the file we hold is no longer the slot's, because somebody removed it."""
+        try:
+            status = os.stat(os.path.join(directory, self.name + SUFFIX))
+        except OSError:
+            return True
+        return not os.path.samestat(status, os.fstat(self._fd))
+
     def drop(self) -> None:
         """Close our descriptor; the lock goes with its last one, so a fork's parent keeps it."""
         os.close(self._fd)
 
 
-def claim(directory: str, role: str, access: Access) -> Slot:
-    """Own the lowest free slot of a role. Call with the directory locked. Raises OSError."""
-    for number in count():
+def claim(directory: str, role: str, access: Access, first: int = 0) -> Slot:
+    """Own the lowest free slot of a role, from a number on.
+
+    Call with the directory locked. Raises OSError.
+    """
+    for number in count(first):
         path = os.path.join(directory, f"{role}-{number}{SUFFIX}")
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

@@ -17,8 +17,14 @@ from .requests import Requests
 _TICK_SECONDS = 1.0
 
 
-def activate_master() -> None:
-    """In a server that is starting: let the master's part take its place, if it is installed."""
+def prepare_master() -> None:
+    """In a server that is starting, before it loads an application: what is installed takes effect.
+
+    prometheus_client records through us from here on, so that metrics of a
+    preloaded application do; the master's part will take its place.
+    """
+    if plugins.find(plugins.STORAGE, "mmap") is not None:
+        plugins.load(plugins.STORAGE, "mmap")().activate()
     if plugins.find(plugins.MASTER, "default") is not None:
         plugins.load(plugins.MASTER, "default")()
 
@@ -27,7 +33,7 @@ def _recorder() -> Recorder | None:
     """The recorder that the master has activated, or one for the configured directory."""
     pages = plugins.load(plugins.STORAGE, "mmap")()
     recorder: Recorder | None = pages.recorder()
-    if recorder is None:
+    if recorder is None or not recorder.directory:
         directory = load().multiproc_dir
         if directory is None:
             log.warning(

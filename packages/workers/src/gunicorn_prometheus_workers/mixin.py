@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .lifecycle import Lifecycle, activate_master
+from .lifecycle import Lifecycle, prepare_master
 
 
 class PrometheusMixin:
@@ -24,7 +24,7 @@ class PrometheusMixin:
         inherited = getattr(super(), "setup", None)
         if inherited is not None:
             inherited()
-        activate_master()
+        prepare_master()
 
     @property
     def capacity(self) -> int:
