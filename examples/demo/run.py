@@ -76,7 +76,11 @@ def environment(port):
     settings = {field.metadata["env"] for field in dataclasses.fields(Settings)}
     kept = {name: value for name, value in os.environ.items() if name not in settings}
     kept.pop("GUNICORN_CMD_ARGS", None)
-    return kept | {"PROMETHEUS_BIND_ADDRESS": HOST, "PROMETHEUS_METRICS_PORT": str(port)}
+    return kept | {
+        "PROMETHEUS_BIND_ADDRESS": HOST,
+        "PROMETHEUS_METRICS_PORT": str(port),
+        "PYTHONDONTWRITEBYTECODE": "1",  # it is to leave no file behind
+    }
 
 
 class Gunicorn:
@@ -168,8 +172,8 @@ class Traffic:
         self._thread.start()
 
     def _run(self):
-        for method, target, size in cycle(ROUND):
-            if self._over.is_set():
+        for number, (method, target, size) in enumerate(cycle(ROUND)):
+            if self._over.is_set() and number >= len(ROUND):  # every route at least once
                 return
             try:
                 status, _ = request(method, self._application + target, size)
