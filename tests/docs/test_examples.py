@@ -1,0 +1,179 @@
+"""Runs the examples of the pages, as a reader would: in order, in one folder.
+
+A block is what its fence says:
+
+* `bash` is run to its end and has to succeed
+* `bash server` is started and runs until the end of the page; what follows waits until it listens
+* `bash clone` is run in the root of this repository, with a new virtual environment that what
+  follows on the page uses, too
+* `python` that begins with a comment `# name.py` becomes that file; other `python` is run
+* everything else (`console`, `text`, `yaml`, ...) is to be read
+
+The ports 8000, 9091 and 9092, and the directory /run/metrics, are replaced by free ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+import pytest
+from gunicorn.config import KNOWN_SETTINGS
+
+#: Pages with examples that run, and what their output has to contain.
+PAGES = {
+    "README.md": ["Hello\n", "hello_greetings_total 1.0\n", "\ngunicorn_workers 2.0\n"],
+    "docs/metrics.md": [],
+    "docs/settings.md": ["\ngunicorn_workers 2.0\n"],
+    "packages/core/README.md": ["Settings(", "mmap"],
+    "packages/storage-mmap/README.md": [],
+    "packages/workers/README.md": [],
+}
+PORTS = ("8000", "9091", "9092")
+
+
+class Block(NamedTuple):
+    language: str
+    manner: str
+    text: str
+
+
+def blocks(page: str) -> list[Block]:
+    pattern = re.compile(r"^```(\w+)(?: (\w+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+    return [Block(*found) for found in pattern.findall(page)]
+
+
+def test_these_are_all_pages_with_examples(pages: dict[str, str]) -> None:
+    having = {
+        page
+        for page, text in pages.items()
+        if any(block.language in ("bash", "python") for block in blocks(text))
+    }
+    assert having == set(PAGES)
+
+
+class Reader:
+    """Does what a page says."""
+
+    def __init__(self, folder: Path, repository: Path, wait_for: Any, is_open: Any) -> None:
+        self._folder, self._repository = folder / "work", repository
+        self._folder.mkdir()
+        self._metrics = folder / "metrics"
+        self._metrics.mkdir()
+        self._wait_for, self._is_open = wait_for, is_open
+        self._servers: list[subprocess.Popen[bytes]] = []
+        self._log = folder / "log"
+        self._venv = folder / "venv"
+        with contextlib.ExitStack() as held:
+            sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in PORTS]
+            free = [sock.getsockname()[1] for sock in sockets]
+        self._ports = dict(zip(PORTS, map(str, free), strict=True))
+        binding = [f"--bind=127.0.0.1:{self._ports['8000']}"]
+        if any("--no-control-socket" in (setting.cli or ()) for setting in KNOWN_SETTINGS):
+            binding.append("--no-control-socket")
+        self._environment = os.environ | {
+            "GUNICORN_CMD_ARGS": " ".join(binding),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PROMETHEUS_BIND_ADDRESS": "127.0.0.1",
+            "PROMETHEUS_METRICS_PORT": self._ports["9091"],
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            "TMPDIR": str(folder),
+        }
+
+    def read(self, page: str) -> str:
+        """Do everything on the page and give the output."""
+        return "".join(self._do(block) for block in blocks(page))
+
+    def _do(self, block: Block) -> str:
+        text = re.sub(rf"\b({'|'.join(PORTS)})\b", lambda port: self._ports[port[0]], block.text)
+        text = text.replace("/run/metrics", str(self._metrics))
+        match block.language, block.manner:
+            case "bash", "":
+                return self._run(text)
+            case "bash", "server":
+                self._serve(text)
+            case "bash", "clone":
+                self._run(f"{sys.executable} -m venv {self._venv}")
+                bin_folder = self._venv / "bin"
+                self._environment["PATH"] = f"{bin_folder}:{self._environment['PATH']}"
+                self._run(text, self._repository)
+            case "python", "":
+                named = re.match(r"# ([\w.]+\.py)\n", text)
+                if named is None:
+                    return self._run(f"python - <<'END'\n{text}\nEND\n")
+                (self._folder / named[1]).write_text(text)
+            case "bash" | "python", manner:
+                pytest.fail(f"what is a block that is to be run as {manner!r}?")
+        return ""
+
+    def _run(self, script: str, folder: Path | None = None) -> str:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=folder or self._folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        log = self._log.read_text() if self._log.exists() else ""
+        assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}{log}"
+        return done.stdout
+
+    def _serve(self, script: str) -> None:
+        with self._log.open("ab") as log:
+            server = subprocess.Popen(
+                ["bash", "-euo", "pipefail", "-c", f"exec {script}"],
+                cwd=self._folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self._servers.append(server)
+        self._wait_for(self._ready, self._log.read_text, 30)
+        assert server.poll() is None, self._log.read_text()
+
+    def _ready(self) -> bool:
+        metrics = any(self._is_open(int(self._ports[port])) for port in ("9091", "9092"))
+        return metrics and self._is_open(int(self._ports["8000"]))
+
+    def end(self) -> None:
+        for server in self._servers:
+            children = []
+            if server.poll() is None:
+                children = psutil.Process(server.pid).children(recursive=True)
+                server.terminate()
+            try:
+                server.wait(15)
+            finally:
+                for process in children:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.kill()
+                server.kill()
+
+
+@pytest.fixture
+def reader(
+    tmp_path: Path, repository: Path, wait_for: Any, is_open: Callable[[int], bool]
+) -> Iterator[Reader]:
+    someone = Reader(tmp_path, repository, wait_for, is_open)
+    yield someone
+    someone.end()
+
+
+@pytest.mark.timeout(180)  # installing takes its time
+@pytest.mark.parametrize("page", PAGES)
+def test_the_examples_run(page: str, pages: dict[str, str], reader: Reader) -> None:
+    output = reader.read(pages[page])
+    for expected in PAGES[page]:
+        assert expected in output
