@@ -45,7 +45,7 @@ def wait_for(
         time.sleep(0.01)
 
 
-def free_port() -> int:
+def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port: int = sock.getsockname()[1]
         return port
@@ -95,7 +95,7 @@ class Server:
     """A Gunicorn with metrics."""
 
     def __init__(self, directory: Path, *options: str, **environment: str) -> None:
-        self.port, self.metrics_port = free_port(), free_port()
+        self.port, self.metrics_port = _free_port(), _free_port()
         self.log_path = directory / "gunicorn.log"
         self.directory = directory
         self.options = list(options)
@@ -404,6 +404,11 @@ class Watch:
                 elif key not in now:
                     self.failures.append(f"scrape {self.scrapes}: {key} vanished")
             before = now
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    return _free_port
 
 
 @pytest.fixture

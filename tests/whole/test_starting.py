@@ -21,10 +21,10 @@ REQUESTS = "gunicorn_worker_requests_total"
 
 
 @pytest.mark.xdist_group("port 9091")
-def test_the_plain_command_gives_metrics_on_port_9091(tmp_path, wait):
+def test_the_plain_command_gives_metrics_on_port_9091(wait, free_port):
     """No configuration file, no environment."""
     conftest = sys.modules[wait.__module__]
-    port = conftest.free_port()
+    port = free_port()
     environment = {k: v for k, v in os.environ.items() if "PROMETHEUS" not in k}
     command = [
         *(conftest.GUNICORN, "-w", "2", "-b", f"127.0.0.1:{port}"),

@@ -46,9 +46,11 @@ class PageDirectory:
                 path = os.path.join(self.path, name)
                 fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
                 try:
-                    noted = slots.facts(fd)
-                    if noted.get("pid") == pid:
+                    left = slots.facts(fd)
+                    noted = slots.left_by(pid, left)
+                    if noted is left:
                         os.utime(fd)
+                    if noted is not None:
                         return name.removeprefix("worker-").removesuffix(slots.SUFFIX), noted
                 finally:
                     os.close(fd)

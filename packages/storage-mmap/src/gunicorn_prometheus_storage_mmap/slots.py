@@ -24,6 +24,7 @@ SUFFIX = ".slot"
 LOCK_NAME = "directory.lock"
 _PATIENCE = 2.0
 _FACTS_BYTES = 1024
+_REMEMBERED = 8
 
 
 @contextlib.contextmanager
@@ -65,7 +66,11 @@ class Slot:
         self.name = f"{role}-{number}"
         self.number = str(number)
         self._fd = fd
-        self._facts: dict[str, Any] = {"pid": os.getpid(), "started": time.time()}
+        self._facts: dict[str, Any] = {
+            "pid": os.getpid(),
+            "started": time.time(),
+            "before": _predecessors(facts(fd)),
+        }
         self.note()
 
     def note(self, **facts: Any) -> None:
@@ -105,6 +110,22 @@ def claim(directory: str, role: str, access: Access, first: int = 0) -> Slot:
             os.close(fd)
             raise
     raise AssertionError("unreachable")
+
+
+def _predecessors(left: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The last owners of a slot and what they left, the latest first.
+
+    A successor can be there before anybody has looked at how its predecessor ended.
+    """
+    before = list(left.get("before", ()))
+    latest = {name: left[name] for name in ("pid", "exit") if name in left}
+    return [latest, *before][:_REMEMBERED] if latest else before
+
+
+def left_by(pid: int, left: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What the owner of that pid left, given a slot's facts; None if it wasn't among the last."""
+    owners = (left, *left.get("before", ()))
+    return next((owner for owner in owners if owner.get("pid") == pid), None)
 
 
 def is_owned(fd: int) -> bool:
