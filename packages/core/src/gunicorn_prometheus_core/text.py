@@ -99,7 +99,8 @@ class NumberTexts(dict[float, bytes]):
     _MOST = 200_000
 
     def __missing__(self, value: float) -> bytes:
-        text: bytes = floatToGoString(value).encode()
+        # Below a million the two notations are the same, and repr is much faster.
+        text: bytes = (repr(value) if 0.0 <= value < 1e6 else floatToGoString(value)).encode()
         if not math.isnan(value):
             if len(self) >= self._MOST:
                 self.clear()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import operator
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -88,6 +88,31 @@ def scan(
     ends = [*starts[1:], end] if starts else []
     first = (start >> 3) - CELL_BYTES // 8
     return keys, [first + (following >> 1) for following in ends]
+
+
+class Shape:
+    """The entries of a page that has been scanned, to find the same ones in other pages quickly.
+
+    Workers forked from one master begin with the master's entries, so their
+    pages have long beginnings in common.
+    """
+
+    def __init__(self, keys: Sequence[bytes], at: Sequence[int]) -> None:
+        self.keys, self.at = list(keys), list(at)
+        self.used = at[-1] * 8 + CELL_BYTES
+        begins = [
+            position * 8 - (((len(k) + 4) & ~7) + 4) for k, position in zip(keys, at, strict=True)
+        ]
+        self._last = begins[-1] - 4
+        slices = [slice(begin, begin + len(key)) for begin, key in zip(begins, keys, strict=True)]
+        # One more, because itemgetter of a single one would not give a tuple.
+        self._pick = operator.itemgetter(*slices, slice(0, 0))
+
+    def begins(self, data: bytes, used: int) -> bool:
+        """Whether a page with these bytes begins with just these entries."""
+        if used < self.used or _INT.unpack_from(data, self._last)[0] != len(self.keys[-1]):
+            return False
+        return bool(self._pick(data) == (*self.keys, b""))
 
 
 def read(data: bytes) -> dict[bytes, tuple[float, float]]:

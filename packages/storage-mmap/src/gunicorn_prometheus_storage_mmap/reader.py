@@ -57,8 +57,8 @@ class _Page:
         self._size = 0
         self._map: mmap.mmap | None = None
 
-    def refresh(self, known: dict[bytes, bytes]) -> None:
-        """Look at what is new, sharing ``known`` keys with other pages.
+    def refresh(self, known: _Known) -> None:
+        """Look at what is new, making use of what is ``known`` from other pages.
 
         Raises CorruptPage, or OSError when the file can't be opened.
         """
@@ -75,13 +75,24 @@ class _Page:
         if used < self._used or not self._last_key_stands():
             raise layout.CorruptPage("entries that were there before are gone")
         if used > self._used:
-            keys, at = layout.scan(self._map, self._used, used, known)
+            if not self.keys:
+                self._begin_like(known.shape(self.kind), used)
+            keys, at = layout.scan(self._map, self._used, used, known.keys)
             self._used = used
             self.keys += keys
             self.at += at
+            known.first.setdefault(self.kind, self)
         now = time.monotonic()
         if used <= _SMALL_BYTES or now - self._remembered_at > _REMEMBER_SECONDS:
             self.remembered, self._remembered_at = self._map[:used], now
+
+    def _begin_like(self, shape: layout.Shape | None, used: int) -> None:
+        """Take over the entries of another page, if ours begins with the same ones."""
+        assert self._map is not None
+        if shape is not None and shape.begins(self._map[:used], used):
+            self.keys += shape.keys
+            self.at += shape.at
+            self._used = shape.used
 
     def _last_key_stands(self) -> bool:
         if not self.keys or self._map is None:
@@ -90,6 +101,23 @@ class _Page:
         end = self.at[-1] * 8
         begin = end - (len(key) + 8 - (len(key) + 4) % 8)
         return self._map[begin : begin + len(key)] == key
+
+
+class _Known:
+    """What pages have in common: the objects of keys, and the entries they begin with."""
+
+    def __init__(self) -> None:
+        self.keys: dict[bytes, bytes] = {}
+        #: The first page that was read, by kind.
+        self.first: dict[str, _Page] = {}
+        self._shapes: dict[str, layout.Shape] = {}
+
+    def shape(self, kind: str) -> layout.Shape | None:
+        """The entries of the first page of that kind; None if there is none yet."""
+        if kind not in self._shapes and kind in self.first:
+            page = self.first[kind]
+            self._shapes[kind] = layout.Shape(page.keys, page.at)
+        return self._shapes.get(kind)
 
 
 class Reader:
@@ -109,7 +137,7 @@ class Reader:
         self._access = access
         self._on_quarantine = on_quarantine
         self._pages: dict[str, _Page] = {}
-        self._known: dict[bytes, bytes] = {}
+        self._known = _Known()
         self._bad: dict[str, tuple[int, int]] = {}
         self._slots: dict[str, tuple[int, int, int]] = {}
         self._processes: dict[str, Process] = {}
@@ -137,9 +165,11 @@ class Reader:
         return [self._snapshot(page) for page in pages.values()]
 
     def _trim(self) -> None:
-        """Forget shared keys when most of them are of pages that are gone."""
-        if len(self._known) > 1000 + 2 * sum(len(page.keys) for page in self._pages.values()):
-            self._known = {key: key for page in self._pages.values() for key in page.keys}
+        """Forget what is shared when most of it is of pages that are gone."""
+        pages = self._pages.values()
+        if len(self._known.keys) > 1000 + 2 * sum(len(page.keys) for page in pages):
+            self._known = _Known()
+            self._known.keys.update((key, key) for page in pages for key in page.keys)
 
     def processes(self) -> Sequence[Process]:
         """The owners of slots, present and past, as of the last ``collect``."""
