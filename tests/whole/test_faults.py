@@ -1,4 +1,4 @@
-"""Whatever goes wrong with metrics, the application answers; the loss is counted and logged once."""
+"""Whatever goes wrong with metrics, the application answers; what is lost is counted, and said."""
 
 from __future__ import annotations
 

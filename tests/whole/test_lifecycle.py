@@ -10,6 +10,7 @@ import threading
 
 import psutil
 import pytest
+
 from gunicorn_prometheus_core.exposition import Exposition
 from gunicorn_prometheus_core.settings import Settings
 from gunicorn_prometheus_core.text import TEXT_0_0_4

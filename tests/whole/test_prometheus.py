@@ -10,10 +10,11 @@ import threading
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from gunicorn_prometheus_core.catalogue import FAMILIES
 
 #: What promtool says of documented names, which stay as they are documented.
 DOCUMENTED = {
@@ -110,8 +111,10 @@ def test_prometheus_scrapes_both_formats(server, tmp_path, wait, text_only, free
         expected = dict.fromkeys(jobs, float(total))
         wait(
             lambda: values("sum by (job) (gunicorn_worker_requests_total)") == expected,
-            lambda: f"Prometheus has it all: {ask('up')} "
-            f"{values('sum by (job) (gunicorn_worker_requests_total)')}",
+            lambda: (
+                f"Prometheus has it all: {ask('up')} "
+                f"{values('sum by (job) (gunicorn_worker_requests_total)')}"
+            ),
             60,
         )
         assert values("up") == dict.fromkeys(jobs, 1.0)
@@ -136,9 +139,8 @@ def test_promtool_has_nothing_to_say(server):
     gunicorn.get("/")
     gunicorn.get("/fail")
     text = gunicorn.scrape().text
-    done = subprocess.run(
-        [need("promtool"), "check", "metrics"], input=text, capture_output=True, text=True
-    )
+    command = [need("promtool"), "check", "metrics"]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     said = {line for line in (done.stdout + done.stderr).splitlines() if line}
     assert said == DOCUMENTED
 
@@ -153,9 +155,7 @@ def test_openmetrics_is_valid(server):
     assert families["app_hellos"].samples[0].value == 1
 
 
-def test_every_exposed_family_of_ours_is_in_the_catalogue(server, tmp_path):
-    from gunicorn_prometheus_core.catalogue import FAMILIES
-
+def test_every_exposed_family_of_ours_is_in_the_catalogue(server):
     gunicorn = server("-w", "1").start()
     gunicorn.get("/")
     gunicorn.get("/fail")
@@ -175,4 +175,3 @@ def test_every_exposed_family_of_ours_is_in_the_catalogue(server, tmp_path):
         "gunicorn_exporter_collector_errors_total",
         "gunicorn_exporter_keys_rejected_total",
     }
-    assert Path(tmp_path).exists()

@@ -39,9 +39,7 @@ def series(scrape):
 @pytest.mark.timeout(400)
 def test_a_thousand_recycles_leave_no_trace(server, load, wait, tmp_path):
     pages = tmp_path / "pages"
-    gunicorn = server(
-        "-w", "4", "--max-requests", "1", PROMETHEUS_MULTIPROC_DIR=str(pages)
-    ).start()
+    gunicorn = server("-w", "4", "--max-requests", "1", PROMETHEUS_MULTIPROC_DIR=str(pages)).start()
     with load(gunicorn, threads=4) as client:
         client.more(60)
         client.pause()
