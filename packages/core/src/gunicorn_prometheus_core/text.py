@@ -129,8 +129,7 @@ def escape_name(name: str, scheme: str, *, label: bool = False) -> str:
         return name
     if scheme == VALUES:
         return "U__" + "".join(
-            "__" if c == "_" else c if legal(c, i) else f"_{ord(c):x}_"
-            for i, c in enumerate(name)
+            "__" if c == "_" else c if legal(c, i) else f"_{ord(c):x}_" for i, c in enumerate(name)
         )
     return "".join(c if legal(c, i) else "_" for i, c in enumerate(name))
 
