@@ -149,6 +149,11 @@ class SamplePrefixes:
         """The text of labels, in the order given."""
         return ",".join(map(self._pairs.__getitem__, pairs))
 
+    def starts(self, name: str) -> tuple[bytes, bytes]:
+        """How the lines of samples of that name begin: without labels, and with."""
+        plain, opened, _ = self._names[name]
+        return plain[1:].encode(), opened[1:].encode()
+
     def join(self, name: str, labels: str) -> bytes:
         """The text before the value, with its newline and space, given the text of the labels."""
         plain, opened, closed = self._names[name]
