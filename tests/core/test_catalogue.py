@@ -23,8 +23,10 @@ RULES = {
     "only_counters_end_in_total": lambda f: f.type == "counter" or not f.name.endswith("_total"),
     "no_suffix_of_a_sample": lambda f: not f.name.endswith(("_count", "_sum", "_bucket", "_info")),
     "no_type_in_name": lambda f: not re.search(r"_(count|counter|gauge|histogram)(_|$)", f.name),
-    "base_unit": lambda f: not re.search(
-        r"_(milliseconds|ms|minutes|hours|kilobytes|kb|mb|percent|percentage)(_|$)", f.name
+    "base_unit": lambda f: (
+        not re.search(
+            r"_(milliseconds|ms|minutes|hours|kilobytes|kb|mb|percent|percentage)(_|$)", f.name
+        )
     ),
     "labels_are_not_reserved": lambda f: not {"le", "quantile", "pid", "__name__"} & {*f.labels},
     "labels_are_legacy_names": lambda f: all(
