@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 from collections.abc import Mapping, Sequence
@@ -101,8 +102,7 @@ class Page:
         """Continue in the file ``path``, replacing what is there in one step.
 
         ``former`` is what this page continues: its values are added to ours
-        and its keys join ours. Raises OSError, with nothing changed but the
-        values in memory being kept for the next attempt.
+        and its keys join ours. Raises OSError, with nothing changed.
         """
         more = b"".join(layout.entry(key) for key in former if key not in self._index)
         used = self._used + len(more)
@@ -116,20 +116,23 @@ class Page:
             mapped[: self._used] = self._map[: self._used]
             mapped[self._used : used] = more
             mapped[: layout.HEADER_BYTES] = layout.header(used)
-            if more:
-                keys, at = layout.scan(mapped, self._used, used)
-                self._index.update(zip(keys, at, strict=True))
-                self.keys.extend(keys)
+            keys, at = layout.scan(mapped, self._used, used)
+            index = {**self._index, **dict(zip(keys, at, strict=True))}
             doubles = memoryview(mapped).cast("d")
             for key, (value, stamp) in former.items():
-                i = self._index[key]
+                i = index[key]
                 doubles[i] += value
                 doubles[i + 1] = max(doubles[i + 1], stamp)
             os.rename(temporary, path)
         except BaseException:
             os.close(fd)
+            # On a full disk its blocks are missed by others.
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
             raise
         self._detach()
+        self._index = index
+        self.keys.extend(keys)
         self._fd, self._map, self._used, self.path = fd, mapped, used, path
         status = os.fstat(fd)
         self._file_id = status.st_dev, status.st_ino
