@@ -160,11 +160,14 @@ class Recorder:
 
     def _attach(self) -> None:
         """Take a slot and move every page into it."""
+        slot: slots.Slot | None = None
         try:
             with slots.locked(self.directory, self._access):
                 slot = slots.claim(self.directory, self._role, self._access)
                 archive.absorb(self.directory, slot.name, self._access)
         except OSError as error:
+            if slot is not None:
+                slot.drop()
             self._complain(
                 "slot",
                 "can't record into %s: %s; counting goes on in memory until that is mended",
