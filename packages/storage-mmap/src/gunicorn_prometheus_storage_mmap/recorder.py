@@ -84,9 +84,13 @@ class Recorder:
                     page.path,
                     error,
                 )
-                self._add(self._dropped, len(keys))
-            spare = self._overflow.setdefault(kind, Page(kind))
-            return Cells(spare, spare.place(keys))
+            spare = self._overflow.get(kind)
+            if spare is None:
+                spare = self._overflow[kind] = Page(kind)
+            known = len(spare.keys)
+            at = spare.place(keys)
+            self._add(self._dropped, len(spare.keys) - known)
+            return Cells(spare, at)
 
     def keys(self, kind: str) -> Sequence[bytes]:
         """Every key this process has a stored place for, its predecessors' included."""
