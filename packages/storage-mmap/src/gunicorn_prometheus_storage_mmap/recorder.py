@@ -153,13 +153,13 @@ class Recorder:
             page.forget_values()
 
     def _page(self, kind: str) -> Page:
+        if self._is_forked():
+            self.bind(self.fork_role)
         page = self._pages.get(kind)
         if page is None:
             page = self._pages[kind] = Page(kind)
             if self._slot is not None:
                 self._mend(page)
-        elif isinstance(page.view, _Unbound):
-            self.bind(self.fork_role)
         return page
 
     def _attach(self) -> None:
