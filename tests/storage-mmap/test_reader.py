@@ -204,7 +204,7 @@ def test_counts_never_go_down_while_processes_come_and_go(directory, start, read
     """Successors take a slot over while it is read as fast as possible."""
     script = start(
         """
-for n in range(150):
+for n in range(800):
     recorder = __import__("gunicorn_prometheus_storage_mmap.recorder").recorder
     one = recorder.Recorder(directory, recorder.Access())
     one.bind("worker")
@@ -219,7 +219,7 @@ sys.stdin.read()
     )
     script.line()
     last = {"a": 0, "b": 0}
-    while last["b"] < 150:
+    while last["b"] < 800:
         now = reader.read()["worker-0", "counter"]
         assert all(now[name] >= last[name] for name in last)
         last = {name: now[name] for name in last}
