@@ -21,7 +21,6 @@ from .storage import Process, Snapshot
 
 _OURS = b'["gunicorn_'
 Labels = tuple[tuple[str, str], ...]
-Cells = dict[str, dict[tuple[str, Labels], int]]
 
 
 class _Own:
@@ -30,8 +29,9 @@ class _Own:
     def __init__(self, snapshot: Snapshot) -> None:
         self.keys, self.at = snapshot.keys, snapshot.at
         self.seen = 0
-        #: storage name -> (sample name, labels) -> position
-        self.cells: Cells = {}
+        #: By storage name: sample name, labels and position of each cell. A cell can be there
+        #: twice, with the help texts of two versions of this package.
+        self.cells: dict[str, list[tuple[str, Labels, int]]] = {}
         self._buckets: dict[str, dict[float, Callable[[memoryview[Any]], Sequence[float]]]] = {}
         self._sums: dict[str, Callable[[memoryview[Any]], Sequence[float]]] = {}
 
@@ -43,8 +43,8 @@ class _Own:
         self.seen += len(keys)
         for i, series in zip(chosen, parse([self.keys[i] for i in chosen]), strict=True):
             if series is not None and series.family in c.BY_STORAGE_NAME:
-                cell = (series.sample, tuple(series.labels.items()))
-                self.cells.setdefault(series.family, {})[cell] = self.at[i]
+                cell = series.sample, tuple(series.labels.items()), self.at[i]
+                self.cells.setdefault(series.family, []).append(cell)
         self._buckets.clear()
         self._sums.clear()
 
@@ -53,7 +53,7 @@ class _Own:
         pickers = self._buckets.get(family.name)
         if pickers is None:
             positions: dict[float, list[int]] = {}
-            for (_, labels), position in self.cells.get(family.name, {}).items():
+            for _, labels, position in self.cells.get(family.name, ()):
                 bound = dict(labels).get("le")
                 if bound is not None:
                     positions.setdefault(float(bound), []).append(position)
@@ -66,8 +66,8 @@ class _Own:
         pick = self._sums.get(family.name)
         if pick is None:
             name = f"{family.name}_sum"
-            cells = self.cells.get(family.name, {})
-            pick = gather(sorted(at for (sample, _), at in cells.items() if sample == name))
+            cells = self.cells.get(family.name, ())
+            pick = gather(sorted(at for sample, _, at in cells if sample == name))
             self._sums[family.name] = pick
         return sum(pick(values))
 
@@ -142,13 +142,15 @@ def _add_worker(metrics: dict[str, Metric], own: _Own, snapshot: Snapshot) -> No
         metrics[busy].add_sample(busy, worker, own.total(c.HTTP_DURATION, values))
     elif snapshot.kind == "counter":
         for family in (c.WORKER_FAILED, c.WORKER_ERRORS):
-            for (_, labels), at in own.cells.get(family.storage_name, {}).items():
-                sample = {**worker, **dict(labels)}
-                metrics[family.name].add_sample(family.name, sample, values[at])
+            totals: dict[Labels, float] = {}
+            for _, labels, at in own.cells.get(family.storage_name, ()):
+                totals[labels] = totals.get(labels, 0.0) + values[at]
+            for labels, value in totals.items():
+                metrics[family.name].add_sample(family.name, {**worker, **dict(labels)}, value)
     elif snapshot.kind == "gauge_liveall":
         if snapshot.process.alive is not False:
             for family in (c.WORKER_IN_PROGRESS, c.WORKER_CAPACITY):
-                for at in own.cells.get(family.name, {}).values():
+                for *_, at in own.cells.get(family.name, ()):
                     metrics[family.name].add_sample(family.name, worker, values[at])
         _add_state(metrics[c.WORKER_STATE.name], own, snapshot)
 
@@ -157,7 +159,7 @@ def _add_state(metric: Metric, own: _Own, snapshot: Snapshot) -> None:
     """Only the state entered last; a process that is gone has stopped, whatever it said last."""
     entered = {
         dict(labels)["state"]: snapshot.values[at]
-        for (_, labels), at in own.cells.get(c.WORKER_STATE.name, {}).items()
+        for _, labels, at in own.cells.get(c.WORKER_STATE.name, ())
     }
     if not entered:
         return
@@ -189,11 +191,11 @@ def _add_histogram(
 
 def _add_exits(metrics: dict[str, Metric], own: _Own, values: memoryview[Any]) -> None:
     """The documented restart families: each exit the masters saw, under three names."""
-    exits = own.cells.get(c.WORKER_EXITS.storage_name, {})
+    exits = own.cells.get(c.WORKER_EXITS.storage_name, ())
     for family in (c.WORKER_RESTARTS, c.WORKER_RESTART_COUNT, c.MASTER_RESTART_COUNT):
         metric = metrics[family.name]
         totals = {tuple(s.labels.values()): s.value for s in metric.samples}
-        for (_, labels), at in exits.items():
+        for _, labels, at in exits:
             facts = dict(labels)
             facts["reason"] = facts["cause"]
             facts["restart_type"] = c.RESTART_TYPES.get(facts["cause"], "error")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Protocol
 
 from prometheus_client import Metric
@@ -69,19 +70,21 @@ class Exposition:
     ) -> Iterator[list[bytes]]:
         """The pieces of each family's text."""
         written: set[str] = set()
+        prefixes = self._texts.prefixes(form.escaping)
+        starts = tuple(chain.from_iterable(map(prefixes.starts, names)))
         for metric in (
             *self._derivation.families(snapshots, processes),
             *self._collected(processes),
         ):
             if metric.name not in written and metric.samples:
                 written.add(metric.name)
-                yield _only(self._write(metric, form), names)
+                yield _only(self._write(metric, form), starts)
         if form.escaping not in self._merges:
-            self._merges[form.escaping] = Merge(self._texts.prefixes(form.escaping))
+            self._merges[form.escaping] = Merge(prefixes)
         for family in self._merges[form.escaping].families(snapshots):
             if family.name in written or (names and names.isdisjoint(family.sample_names)):
                 continue
-            yield _only(family.write(form, self._texts), names)
+            yield _only(family.write(form, self._texts), starts)
 
     def _collected(self, processes: Sequence[Process]) -> Iterator[Metric]:
         for name, collector in self._collectors.items():
@@ -109,15 +112,15 @@ def _le_last(label: tuple[str, str]) -> tuple[bool, str]:
     return label[0] == "le", label[0]
 
 
-def _only(pieces: list[bytes], names: frozenset[str]) -> list[bytes]:
-    """A family's text reduced to samples of these names, empty if none is left; all if no names."""
-    if not names:
+def _only(pieces: list[bytes], starts: tuple[bytes, ...]) -> list[bytes]:
+    """A family's text reduced to samples that start so, empty if none is left; all if no starts."""
+    if not starts:
         return pieces
     head: list[bytes] = []
     kept: list[bytes] = []
     for line in b"".join(pieces).split(b"\n")[:-1]:
         if line.startswith(b"# "):
             head += (line, b"\n")
-        elif line.partition(b" ")[0].partition(b"{")[0].decode() in names:
+        elif line.startswith(starts):
             kept += (line, b"\n")
     return head + kept if kept else []

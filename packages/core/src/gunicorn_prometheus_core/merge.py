@@ -20,8 +20,9 @@ from itertools import chain, count, islice
 from typing import Any
 
 from .catalogue import PER_WORKER
+from .recording import key
 from .series import Series, parse
-from .storage import SUMMED_KINDS, Snapshot
+from .storage import Snapshot
 from .text import Format, NumberTexts, SamplePrefixes, header
 
 Gather = Callable[[Any], Sequence[float]]
@@ -160,6 +161,9 @@ class Table:
         self._rows: dict[bytes, int] = {}
         self._columns: dict[tuple[str, str], Column] = {}
         self._families: dict[str, MergedFamily] = {}
+        #: Rows of series that have a row already, by another help text; and that row.
+        self._twins: dict[int, int] = {}
+        self._renamed: dict[bytes, int] = {}
         self._replaced = False
 
     def merge(self, snapshots: Sequence[Snapshot]) -> Iterator[MergedFamily]:
@@ -212,11 +216,13 @@ class Table:
         self._rows.clear()
         self._columns.clear()
         self._families.clear()
+        self._twins.clear()
+        self._renamed.clear()
 
     def _learn(self, keys: list[bytes], first: int) -> None:
         """Look at series seen for the first time, whose rows begin with ``first``."""
         touched: set[str] = set()
-        for row, series in enumerate(parse(keys), first):
+        for row, (stored, series) in enumerate(zip(keys, parse(keys), strict=True), first):
             if series is None:
                 self.rejected += 1
             elif series.family not in PER_WORKER:
@@ -224,6 +230,10 @@ class Table:
                 if family is None:
                     family = MergedFamily(series.family, self.family_type, series.help)
                     self._families[series.family] = family
+                twin = self._twin(row, stored, series, family.help)
+                if twin != row:
+                    self._twins[row] = twin
+                    continue
                 try:
                     self._add(row, series)
                 except ValueError:
@@ -233,6 +243,16 @@ class Table:
                 touched.add(series.family)
         for name in touched:
             self._arrange(self._families[name])
+
+    def _twin(self, row: int, stored: bytes, series: Series, help_text: str) -> int:
+        """The row of the same series with another help text, as new code leaves it; else ``row``.
+
+        A slot's page keeps the keys of its former owners, who may have run older code.
+        """
+        if series.help == help_text:
+            return self._renamed.get(stored, row)
+        usual = key(series.family, series.sample, series.labels, help_text)
+        return self._renamed.setdefault(usual, self._rows.get(usual, row))
 
     @property
     def family_type(self) -> str:
@@ -252,7 +272,7 @@ class Table:
 
 
 class SummedTable(Table):
-    """Counters and summaries: every process counts, the dead included."""
+    """Counters: every process counts, the dead included."""
 
     def __init__(self, kind: str, prefixes: SamplePrefixes) -> None:
         super().__init__(kind, prefixes)
@@ -274,7 +294,33 @@ class SummedTable(Table):
     def _totals(self, columns: list[Column], snapshots: Sequence[Snapshot]) -> Sequence[float]:
         size = len(self._rows)
         parts = [c.gather(s.values, size) for c, s in zip(columns, snapshots, strict=True)]
-        return list(map(sum, zip(*parts, strict=True)))
+        totals = list(map(sum, zip(*parts, strict=True)))
+        for row, twin in self._twins.items() if totals else ():
+            totals[twin] += totals[row]
+        return totals
+
+
+class SummaryTable(SummedTable):
+    """Summaries, whose count and sum OpenMetrics wants next to each other."""
+
+    def __init__(self, kind: str, prefixes: SamplePrefixes) -> None:
+        super().__init__(kind, prefixes)
+        self._labels: dict[int, tuple[tuple[str, str], ...]] = {}
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._labels.clear()
+
+    def _add(self, row: int, series: Series) -> None:
+        super()._add(row, series)
+        self._labels[row] = tuple(series.labels.items())
+
+    def _arrange(self, family: MergedFamily) -> None:
+        samples = self._samples[family.name]
+        self._samples[family.name] = {
+            row: samples[row] for row in sorted(samples, key=self._labels.__getitem__)
+        }
+        super()._arrange(family)
 
 
 class HistogramTable(SummedTable):
@@ -377,10 +423,11 @@ class GaugeTable(Table):
     def _totals(self, columns: list[Column], snapshots: Sequence[Snapshot]) -> dict[Any, float]:
         found: dict[Any, float] = {}
         latest: dict[int, float] = {}
-        mode = self._mode
+        mode, twins = self._mode, self._twins
         for column, snapshot in zip(columns, snapshots, strict=True):
             values, process = snapshot.values, snapshot.process.name
-            for row, position in zip(column.rows, column.at, strict=False):
+            rows = [twins.get(row, row) for row in column.rows] if twins else column.rows
+            for row, position in zip(rows, column.at, strict=False):
                 value = values[position]
                 if mode == "all":
                     found[row, process] = value
@@ -425,9 +472,10 @@ def _looked_up(identities: list[Any]) -> Callable[[dict[Any, float]], Iterable[f
 
 
 def _table(kind: str, prefixes: SamplePrefixes) -> Table:
-    if kind == "histogram":
-        return HistogramTable(kind, prefixes)
-    return (SummedTable if kind in SUMMED_KINDS else GaugeTable)(kind, prefixes)
+    return _TABLES.get(kind, GaugeTable)(kind, prefixes)
+
+
+_TABLES = {"counter": SummedTable, "histogram": HistogramTable, "summary": SummaryTable}
 
 
 class Merge:

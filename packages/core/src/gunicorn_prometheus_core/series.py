@@ -28,14 +28,15 @@ def parse(keys: Sequence[bytes]) -> Iterator[Series | None]:
         some = keys[start : start + _AT_ONCE]
         try:
             decoded = json.loads(b"[%b]" % b",".join(some))
-        except ValueError:
+        except (ValueError, RecursionError):
             decoded = ()
         if len(decoded) != len(some):
             decoded = [_decode_alone(key) for key in some]
         for item in decoded:
             try:
                 family, sample, labels, help_text = item
-                "".join((family, sample, help_text, *labels.values()))
+                # Nothing but texts, and texts that can be written: JSON allows half a surrogate.
+                "".join((family, sample, help_text, *labels, *labels.values())).encode()
                 yield Series(family, sample, labels, help_text)
             except (TypeError, ValueError, AttributeError):
                 yield None
@@ -44,5 +45,5 @@ def parse(keys: Sequence[bytes]) -> Iterator[Series | None]:
 def _decode_alone(key: bytes) -> object:
     try:
         return json.loads(key)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

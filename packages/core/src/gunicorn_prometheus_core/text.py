@@ -22,6 +22,7 @@ VALUES = "values"
 _SCHEMES = frozenset({ALLOW_UTF8, UNDERSCORES, DOTS, VALUES})
 
 _LEGACY_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*").fullmatch
+_LEGACY_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*").fullmatch
 _TEXT_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 _HELP_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n"})
 
@@ -108,30 +109,30 @@ class NumberTexts(dict[float, bytes]):
         return text
 
 
-def is_legacy(name: str) -> bool:
-    """Whether a name is valid without quoting or escaping everywhere."""
-    return _LEGACY_NAME(name) is not None
+def is_legacy(name: str, *, label: bool = False) -> bool:
+    """Whether the name of a metric or a label is valid without quoting or escaping everywhere."""
+    return (_LEGACY_LABEL if label else _LEGACY_NAME)(name) is not None
 
 
-def _legal(char: str, first: bool) -> bool:
-    return char.isascii() and (char.isalpha() or char in "_:" or (char.isdigit() and not first))
+def escape_name(name: str, scheme: str, *, label: bool = False) -> str:
+    """The name of a metric or a label in the given escaping scheme, without quotes."""
 
+    def legal(char: str, index: int) -> bool:
+        # A digit can't be the first; a colon is for metrics only.
+        return is_legacy(f"_{char}" if index else char, label=label)
 
-def escape_name(name: str, scheme: str) -> str:
-    """A metric or label name in the given escaping scheme, without quotes."""
     if scheme == DOTS:
         return "".join(
-            "__" if c == "_" else "_dot_" if c == "." else c if _legal(c, not i) else "__"
+            "__" if c == "_" else "_dot_" if c == "." else c if legal(c, i) else "__"
             for i, c in enumerate(name)
         )
-    if scheme == ALLOW_UTF8 or is_legacy(name):
+    if scheme == ALLOW_UTF8 or is_legacy(name, label=label):
         return name
     if scheme == VALUES:
         return "U__" + "".join(
-            "__" if c == "_" else c if _legal(c, not i) else f"_{ord(c):x}_"
-            for i, c in enumerate(name)
+            "__" if c == "_" else c if legal(c, i) else f"_{ord(c):x}_" for i, c in enumerate(name)
         )
-    return "".join(c if _legal(c, not i) else "_" for i, c in enumerate(name))
+    return "".join(c if legal(c, i) else "_" for i, c in enumerate(name))
 
 
 class SamplePrefixes:
@@ -149,6 +150,11 @@ class SamplePrefixes:
         """The text of labels, in the order given."""
         return ",".join(map(self._pairs.__getitem__, pairs))
 
+    def starts(self, name: str) -> tuple[bytes, bytes]:
+        """How the lines of samples of that name begin: without labels, and with."""
+        plain, opened, _ = self._names[name]
+        return plain[1:].encode(), opened[1:].encode()
+
     def join(self, name: str, labels: str) -> bytes:
         """The text before the value, with its newline and space, given the text of the labels."""
         plain, opened, closed = self._names[name]
@@ -165,7 +171,8 @@ class _PairTexts(dict[tuple[str, str], str]):
         if len(self) >= self._MOST:
             self.clear()
         name, value = pair
-        text = self[pair] = f'{_written(name, self._scheme)}="{value.translate(_TEXT_ESCAPES)}"'
+        written = _written(name, self._scheme, label=True)
+        text = self[pair] = f'{written}="{value.translate(_TEXT_ESCAPES)}"'
         return text
 
 
@@ -185,11 +192,11 @@ class _NameTexts(dict[str, tuple[str, str, str]]):
         return texts
 
 
-def _written(name: str, scheme: str) -> str:
+def _written(name: str, scheme: str, *, label: bool = False) -> str:
     """A name as it is written in a scheme, in quotes where it needs them."""
-    if scheme == ALLOW_UTF8 and not is_legacy(name):
+    if scheme == ALLOW_UTF8 and not is_legacy(name, label=label):
         return f'"{name.translate(_TEXT_ESCAPES)}"'
-    return escape_name(name, scheme)
+    return escape_name(name, scheme, label=label)
 
 
 def header(

@@ -49,8 +49,8 @@ class MmapBackend:
         """Record from now on, prometheus_client's metrics included.
 
         There is one recorder per process; a second call gives the same one.
-        It keeps everything in memory until the directory is given, by any of
-        the calls, and a role is bound.
+        It keeps everything in memory until a directory is given, by the first
+        call that has one, and a role is bound.
         """
         global _active
         if _active is None:
@@ -62,7 +62,7 @@ class MmapBackend:
                 after_in_child=_after_fork_in_child,
             )
             _active = recorder
-        if directory is not None:
+        if directory is not None and not _active.directory:
             _active.settle(directory, directories.access_to(directory, uid, gid))
         return _active
 

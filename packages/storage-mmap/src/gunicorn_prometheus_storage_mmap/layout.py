@@ -66,6 +66,8 @@ def scan(
     ``known`` are given as the objects there, new ones are added to it: pages
     of workers mostly have the same keys. Raises CorruptPage.
     """
+    if start == used:
+        return [], []
     known = {} if known is None else known
     before = len(known)
     intern = known.setdefault
@@ -84,6 +86,8 @@ def scan(
         raise CorruptPage(f"the entry at byte {start + starts[-1] * 4} does not fit")
     keys = [intern(key := chunk[at * 4 + 4 : at * 4 + 4 + ints[at]], key) for at in starts]
     if not all(map(_LOOKS_LIKE_A_KEY, islice(known, before, None))):
+        for key in list(islice(known, before, None)):
+            del known[key]  # or they would pass as known the next time
         raise CorruptPage("there are entries whose key is not a JSON list")
     ends = [*starts[1:], end] if starts else []
     first = (start >> 3) - CELL_BYTES // 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from .access import Access
 
 _FIRST_BYTES = 4096
 _LARGEST_STEP = 1 << 20
+_MARK = slice(0, layout.HEADER_BYTES)
 
 
 def _grown(size: int, needed: int) -> int:
@@ -62,36 +64,49 @@ class Page:
         Raises OSError when the file can't grow; then none was added.
         """
         index = self._index
-        new = [key for key in dict.fromkeys(keys) if key not in index]
-        if new:
+        while new := [key for key in dict.fromkeys(keys) if key not in index]:
             self._append(new)
         return tuple(map(index.__getitem__, keys))
 
     def _append(self, keys: list[bytes]) -> None:
+        """Add new keys, or do nothing when others were added meanwhile.
+
+        The lock doesn't keep a finaliser or a signal handler of the same
+        thread from recording. Python runs them at calls and at allocations of
+        containers; so what must not be parted is written without either.
+        """
         entries = [layout.entry(key) for key in keys]
         body = b"".join(entries)
-        start, end = self._used, self._used + len(body)
+        start = end = self._used
+        places: dict[bytes, int] = {}
+        for key, item in zip(keys, entries, strict=True):
+            end += len(item)
+            places[key] = (end - layout.CELL_BYTES) >> 3
         if end > len(self._map):
             self._grow(_grown(len(self._map), end))
-        self._map[start:end] = body
-        # Readers trust what lies below this mark, so it moves last.
-        self._map[: layout.HEADER_BYTES] = layout.header(end)
-        self._used = end
-        for key, item in zip(keys, entries, strict=True):
-            start += len(item)
-            self._index[key] = (start - layout.CELL_BYTES) >> 3
-        self.keys.extend(keys)
+        where, mark = slice(start, end), layout.header(end)
+        if self._used == start:
+            self._map[where] = body
+            # Readers trust what lies below this mark, so it moves last.
+            self._map[_MARK] = mark
+            self._used = end
+            self._index |= places
+            self.keys += keys
 
     def _grow(self, size: int) -> None:
+        former = self._map
         if self._fd < 0:
             larger = _anonymous(size)
-            larger[: self._used] = self._map[: self._used]
         else:
             # Real blocks, so that a full disk is an error here and not a SIGBUS at a store.
             os.posix_fallocate(self._fd, 0, size)
             larger = _mapped(self._fd, size)
-        self._map = larger
-        self._show()
+        view, whole, in_memory = memoryview(larger).cast("d"), slice(0, len(former)), self._fd < 0
+        if self._map is former:  # again without a call
+            if in_memory:
+                larger[whole] = former[whole]
+            self._map = larger
+            self.view = view
 
     def forget_values(self) -> None:
         """Become a page in memory with the same keys at the same positions, all values zero."""
@@ -107,8 +122,7 @@ class Page:
         """Continue in the file ``path``, replacing what is there in one step.
 
         ``former`` is what this page continues: its values are added to ours
-        and its keys join ours. Raises OSError, with nothing changed but the
-        values in memory being kept for the next attempt.
+        and its keys join ours. Raises OSError, with nothing changed.
         """
         more = b"".join(layout.entry(key) for key in former if key not in self._index)
         used = self._used + len(more)
@@ -122,20 +136,23 @@ class Page:
             mapped[: self._used] = self._map[: self._used]
             mapped[self._used : used] = more
             mapped[: layout.HEADER_BYTES] = layout.header(used)
-            if more:
-                keys, at = layout.scan(mapped, self._used, used)
-                self._index.update(zip(keys, at, strict=True))
-                self.keys.extend(keys)
+            keys, at = layout.scan(mapped, self._used, used)
+            places = dict(zip(keys, at, strict=True))
             doubles = memoryview(mapped).cast("d")
             for key, (value, stamp) in former.items():
-                i = self._index[key]
+                i = places[key] if key in places else self._index[key]
                 doubles[i] += value
                 doubles[i + 1] = max(doubles[i + 1], stamp)
             os.rename(temporary, path)
         except BaseException:
             os.close(fd)
+            # On a full disk its blocks are missed by others.
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
             raise
         self._detach()
+        self._index |= places
+        self.keys += keys
         self._fd, self._map, self._used, self.path = fd, mapped, used, path
         status = os.fstat(fd)
         self._file_id = status.st_dev, status.st_ino

@@ -8,11 +8,10 @@ another file.
 
 from __future__ import annotations
 
-import contextlib
 import mmap
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gunicorn_prometheus_core.errors import StorageUnavailable
@@ -45,9 +44,10 @@ def parse_name(name: str) -> tuple[str, str] | None:
 class _Page:
     """One page file being read."""
 
-    def __init__(self, path: str, kind: str, process: str, status: os.stat_result) -> None:
+    def __init__(self, path: str, kind: str, process: str, file_id: tuple[int, int]) -> None:
         self.path, self.kind, self.process = path, kind, process
-        self.file_id = status.st_dev, status.st_ino
+        self.file_id = file_id
+        self.frozen = False
         self.keys: list[bytes] = []
         self.at: list[int] = []
         self.values: memoryview[Any] = memoryview(b"")
@@ -57,20 +57,20 @@ class _Page:
         self._size = 0
         self._map: mmap.mmap | None = None
 
-    def refresh(self, known: _Known) -> None:
+    def refresh(self, fd: int, size: int, known: _Known) -> None:
         """Look at what is new, making use of what is ``known`` from other pages.
 
-        Raises CorruptPage, or OSError when the file can't be opened.
+        Raises CorruptPage, or OSError when the file can't be mapped.
         """
-        with open(self.path, "rb") as file:
-            status = os.fstat(file.fileno())
-            size = status.st_size & ~7
-            if size < max(self._used, layout.HEADER_BYTES):
-                raise layout.CorruptPage(f"it has shrunk to {status.st_size} bytes")
-            if self._map is None or size != self._size:
-                self._map = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
-                self._size = size
-                self.values = memoryview(self._map).cast("d")
+        if size == 0 and self._map is None:
+            return  # prometheus_client has just created it
+        size &= ~7
+        if size < self._used:
+            raise layout.CorruptPage(f"it has shrunk to {size} bytes")
+        if self._map is None or size != self._size:
+            self._map = mmap.mmap(fd, size, access=mmap.ACCESS_READ)
+            self._size = size
+            self.values = memoryview(self._map).cast("d")
         used = layout.used_bytes(self._map, size)
         if used < self._used or not self._last_key_stands():
             raise layout.CorruptPage("entries that were there before are gone")
@@ -81,10 +81,24 @@ class _Page:
             self._used = used
             self.keys += keys
             self.at += at
-            known.first.setdefault(self.kind, self)
+            known.first.setdefault(self.kind, (self.keys, self.at))
         now = time.monotonic()
         if used <= _SMALL_BYTES or now - self._remembered_at > _REMEMBER_SECONDS:
-            self.remembered, self._remembered_at = self._map[:used], now
+            # With a header of its own: that of the file may have moved on.
+            body = memoryview(self._map)[layout.HEADER_BYTES : used]
+            self.remembered = b"".join((layout.header(used), body))
+            self._remembered_at = now
+
+    def freeze(self) -> None:
+        """Stay at the last good state that is known.
+
+        The file stays mapped, so that no other one gets its inode number while we go by that.
+        """
+        self.frozen = True
+        self.keys, self.at = layout.scan(
+            self.remembered, layout.HEADER_BYTES, max(layout.HEADER_BYTES, len(self.remembered))
+        )
+        self.values = memoryview(self.remembered).cast("d")
 
     def _begin_like(self, shape: layout.Shape | None, used: int) -> None:
         """Take over the entries of another page, if ours begins with the same ones."""
@@ -108,15 +122,14 @@ class _Known:
 
     def __init__(self) -> None:
         self.keys: dict[bytes, bytes] = {}
-        #: The first page that was read, by kind.
-        self.first: dict[str, _Page] = {}
+        #: Keys and positions of the first page that was read, by kind.
+        self.first: dict[str, tuple[list[bytes], list[int]]] = {}
         self._shapes: dict[str, layout.Shape] = {}
 
     def shape(self, kind: str) -> layout.Shape | None:
         """The entries of the first page of that kind; None if there is none yet."""
         if kind not in self._shapes and kind in self.first:
-            page = self.first[kind]
-            self._shapes[kind] = layout.Shape(page.keys, page.at)
+            self._shapes[kind] = layout.Shape(*self.first[kind])
         return self._shapes.get(kind)
 
 
@@ -124,7 +137,7 @@ class Reader:
     """The pages of a directory. Used by one thread at a time.
 
     ``access`` None means the directory is somebody else's: nothing in it is
-    changed, and a corrupt page is only left out.
+    changed, and a corrupt page only stays at its last good state.
     """
 
     def __init__(
@@ -138,7 +151,7 @@ class Reader:
         self._on_quarantine = on_quarantine
         self._pages: dict[str, _Page] = {}
         self._known = _Known()
-        self._bad: dict[str, tuple[int, int]] = {}
+        self._unreadable: set[str] = set()
         self._slots: dict[str, tuple[int, int, int]] = {}
         self._processes: dict[str, Process] = {}
 
@@ -146,23 +159,47 @@ class Reader:
         """A snapshot of each page. Raises StorageUnavailable when there is no directory."""
         self._processes = {process.name: process for process in self._look_at_slots()}
         pages: dict[str, _Page] = {}
-        for name, status in self._files():
-            named = parse_name(name)
-            if named is None or self._bad.get(name) == (status.st_dev, status.st_ino):
-                continue
-            page = self._pages.get(name)
-            if page is None or page.file_id != (status.st_dev, status.st_ino):
-                page = _Page(os.path.join(self._directory, name), *named, status)
-            with contextlib.suppress(FileNotFoundError):
-                try:
-                    page.refresh(self._known)
-                except layout.CorruptPage as error:
-                    self._set_aside(name, page, str(error))
-                else:
-                    pages[name] = page
+        for name in self._names():
+            page = self._read(name)
+            if page is not None:
+                pages[name] = page
         self._pages = pages
         self._trim()
         return [self._snapshot(page) for page in pages.values()]
+
+    def _names(self) -> list[str]:
+        try:
+            return sorted(os.listdir(self._directory))
+        except OSError as error:
+            raise StorageUnavailable(f"can't read {self._directory}: {error}") from error
+
+    def _read(self, name: str) -> _Page | None:
+        """The page of that file name as it is now; None if it isn't one or can't be read."""
+        named = parse_name(name)
+        if named is None:
+            return None
+        path = os.path.join(self._directory, name)
+        try:
+            with open(path, "rb") as file:
+                # Of the file that is open: what is at the path may just be replaced.
+                status = os.fstat(file.fileno())
+                file_id = status.st_dev, status.st_ino
+                page = self._pages.get(name)
+                if page is None or page.file_id != file_id:
+                    page = _Page(path, *named, file_id)
+                if not page.frozen:
+                    try:
+                        page.refresh(file.fileno(), status.st_size, self._known)
+                    except layout.CorruptPage as error:
+                        self._set_aside(page, str(error))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if name not in self._unreadable:
+                self._unreadable.add(name)
+                log.error("can't read %s, which is left out: %s", path, error)
+            return None
+        return page
 
     def _trim(self) -> None:
         """Forget what is shared when most of it is of pages that are gone."""
@@ -182,15 +219,6 @@ class Reader:
         self._slots.clear()
         self._pages.clear()
 
-    def _files(self) -> Iterable[tuple[str, os.stat_result]]:
-        try:
-            entries = sorted(os.scandir(self._directory), key=lambda entry: entry.name)
-        except OSError as error:
-            raise StorageUnavailable(f"can't read {self._directory}: {error}") from error
-        for entry in entries:
-            with contextlib.suppress(FileNotFoundError):
-                yield entry.name, entry.stat()
-
     def _snapshot(self, page: _Page) -> Snapshot:
         process = self._processes.get(page.process)
         if process is None:
@@ -198,27 +226,23 @@ class Reader:
             process = Process(page.process, role, page.process)
         return Snapshot(process, page.kind, page.keys, page.at, page.values)
 
-    def _set_aside(self, name: str, page: _Page, reason: str) -> None:
+    def _set_aside(self, page: _Page, reason: str) -> None:
         """Put a corrupt page out of the way, its last good state in its place if we know one.
 
         Whoever records into it notices that the file has changed and goes on in the new one.
+        This scrape gives the last good state, too, so that no counter goes down.
         """
         self._on_quarantine()
+        page.freeze()
         if self._access is None:
-            self._bad[name] = page.file_id
-            log.error("left the corrupt page %s out: %s", page.path, reason)
+            log.error("the page %s is corrupt and no longer read: %s", page.path, reason)
             return
         log.error("set the corrupt page %s aside: %s", page.path, reason)
         try:
             os.replace(page.path, f"{page.path}.corrupt")
             if page.remembered:
-                archive.write(
-                    page.path,
-                    dict(layout.read(page.remembered)),
-                    self._access,
-                )
-        except (OSError, layout.CorruptPage) as error:
-            self._bad[name] = page.file_id
+                archive.write(page.path, dict(layout.read(page.remembered)), self._access)
+        except OSError as error:
             log.error("can't restore %s: %s", page.path, error)
 
     def _look_at_slots(self) -> list[Process]:

@@ -85,9 +85,13 @@ class Recorder:
                     page.path,
                     error,
                 )
-                self._add(self._dropped, len(keys))
-            spare = self._overflow.setdefault(kind, Page(kind))
-            return Cells(spare, spare.place(keys))
+            spare = self._overflow.get(kind)
+            if spare is None:
+                spare = self._overflow[kind] = Page(kind)
+            known = len(spare.keys)
+            at = spare.place(keys)
+            self._add(self._dropped, len(spare.keys) - known)
+            return Cells(spare, at)
 
     def keys(self, kind: str) -> Sequence[bytes]:
         """Every key this process has a stored place for, its predecessors' included."""
@@ -157,24 +161,27 @@ class Recorder:
             page.forget_values()
 
     def _page(self, kind: str) -> Page:
+        if self._is_forked():
+            self.bind(self.fork_role)
         page = self._pages.get(kind)
         if page is None:
             page = self._pages[kind] = Page(kind)
             if self._slot is not None:
                 self._mend(page)
-        elif isinstance(page.view, _Unbound):
-            self.bind(self.fork_role)
         return page
 
     def _attach(self) -> None:
         """Take a slot and move every page into it."""
         if not self.directory:
             return
+        slot: slots.Slot | None = None
         try:
             with slots.locked(self.directory, self._access):
                 slot = slots.claim(self.directory, self._role, self._access)
                 archive.absorb(self.directory, slot.name, self._access)
         except OSError as error:
+            if slot is not None:
+                slot.drop()
             self._complain(
                 "slot",
                 "can't record into %s: %s; counting goes on in memory until that is mended",

@@ -54,6 +54,7 @@ class Lifecycle:
         self._recorder = recorder
         self._next_tick = 0.0
         self._state = ""
+        self._complained = False
         #: State to be recorded; set by signal handlers, which must not record themselves.
         self.wanted_state = "running"
         #: Whether a signal has asked the worker to end.
@@ -86,8 +87,10 @@ class Lifecycle:
             if self.wanted_state != self._state:
                 self._state = self.wanted_state
                 self._set(catalogue.WORKER_STATE, {"state": self._state}, time.time())
-        except Exception:
-            log.exception("a worker's heartbeat could not be recorded")
+        except Exception as error:
+            if not self._complained:
+                self._complained = True
+                log.error("a worker's heartbeat could not be recorded", exc_info=error)
 
     def end(self) -> None:
         """The process is about to end, by itself."""

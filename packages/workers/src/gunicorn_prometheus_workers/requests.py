@@ -88,7 +88,6 @@ class Requests:
             sent = resp.sent if resp is not None else 0
             gauge = self._in_progress
             with self._lock:
-                gauge.page.view[gauge.at[0]] -= 1.0
                 view = row.page.view
                 view[row.duration[bisect_left(_SECONDS, elapsed)]] += 1.0
                 view[row.duration_sum] += elapsed
@@ -97,7 +96,11 @@ class Requests:
                 if read:
                     view[row.read_sum] += read
                 view[row.sent_sum] += sent
+                gauge.page.view[gauge.at[0]] -= 1.0
         except Exception as error:  # noqa: BLE001  the border to the request; counted and logged
+            gauge = self._in_progress
+            with self._lock:
+                gauge.page.view[gauge.at[0]] -= 1.0  # what comes last above
             self._failed(error)
 
     def error(self, req: Any, answered: BaseException) -> None:
