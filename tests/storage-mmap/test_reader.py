@@ -189,7 +189,7 @@ def test_what_cannot_be_read_is_left_out_and_logged_once(
 
 
 def test_closing_leaves_no_descriptors_open(directory, make_recorder, contents_of):
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     reader = Counting(directory, Access(), contents_of)
     recorder = make_recorder()
     add(recorder, "a")
@@ -197,7 +197,13 @@ def test_closing_leaves_no_descriptors_open(directory, make_recorder, contents_o
     reader.read()
     reader.reader.close()
     recorder.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert [path for path in open_files() if path not in before] == []
+
+
+def open_files():
+    """What our descriptors lead to, but the one that is open for looking."""
+    paths = (f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd"))
+    return [os.readlink(path) for path in paths if os.path.islink(path)]
 
 
 def test_counts_never_go_down_while_processes_come_and_go(directory, start, reader):
