@@ -101,7 +101,9 @@ class NumberTexts(dict[float, bytes]):
 
     def __missing__(self, value: float) -> bytes:
         # Below a million the two notations are the same, and repr is much faster.
-        text: bytes = (repr(value) if 0.0 <= value < 1e6 else floatToGoString(value)).encode()
+        text: bytes = (
+            repr(float(value)) if 0.0 <= value < 1e6 else floatToGoString(value)
+        ).encode()
         if not math.isnan(value):
             if len(self) >= self._MOST:
                 self.clear()
