@@ -22,6 +22,9 @@ PRODUCT = "gunicorn-prometheus-exporter"
 PACKAGES = ["core", "storage-mmap", "workers", "master", "server"]  # folders of packages/
 FOLDERS = {PRODUCT: Path()} | {f"gunicorn-prometheus-{p}": Path("packages", p) for p in PACKAGES}
 
+#: What the tests of a package need of ours beside what it depends on: it finds it by entry point.
+TESTED_WITH = {"server": ["gunicorn-prometheus-storage-mmap"]}
+
 GUNICORNS = ["21.2.0", "22.0.0", "23.0.0", "25.3.0", "26.2.0", "27.0.0"]
 CLIENTS = ["0.18.0", "newest"]
 
@@ -123,7 +126,8 @@ def types(session: nox.Session) -> None:
 @nox.parametrize("package", PACKAGES, ids=PACKAGES)
 def tests(session: nox.Session, package: str) -> None:
     """Test one package with nothing of ours installed but what it depends on."""
-    install(session, f"gunicorn-prometheus-{package}", *group("test"))
+    others = TESTED_WITH.get(package, [])
+    install(session, f"gunicorn-prometheus-{package}", *others, *group("test"))
     pytest(session, f"tests/{package}")
 
 

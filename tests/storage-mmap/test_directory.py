@@ -11,6 +11,7 @@ from gunicorn_prometheus_core.errors import SettingsError
 from gunicorn_prometheus_core.settings import Settings
 from gunicorn_prometheus_storage_mmap import directory as directories
 from gunicorn_prometheus_storage_mmap.access import Access
+from gunicorn_prometheus_storage_mmap.backend import MmapBackend
 from gunicorn_prometheus_storage_mmap.slots import claim, locked
 
 NOBODY = 65534
@@ -284,6 +285,16 @@ def test_a_file_in_place_of_the_directory_ends_the_start(prepare, tmp_path):
     assert message.startswith(f"PROMETHEUS_MULTIPROC_DIR={str(path)!r} (from the environment): ")
     assert "must be a directory" in message
     assert "\n" not in message
+
+
+def test_only_a_directory_can_be_recorded_into_or_read(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("x")
+    with pytest.raises(NotADirectoryError):
+        MmapBackend().open(Settings(), str(path))
+    with pytest.raises(NotADirectoryError):
+        MmapBackend().activate(str(path))
+    assert MmapBackend().recorder() is None
 
 
 # Ended processes

@@ -1,5 +1,7 @@
 """Recording while recording: from threads, finalisers and signal handlers."""
 
+import logging
+import os
 import threading
 
 import pytest
@@ -29,6 +31,42 @@ def test_threads_lose_no_count(recorder):
     for thread in running:
         thread.join()
     assert shared.page.view[shared.at[0]] == threads * times
+
+
+def test_a_log_handler_that_counts_what_it_logs_does_not_hang(make_recorder, directory):
+    """One thread logs, and its handler is about to count, when another has to complain."""
+    recorder = make_recorder(role=None)
+    logger = logging.getLogger("gunicorn.error.prometheus")
+    logging_starts, complaining = threading.Event(), threading.Event()
+    counted = []
+
+    class Counts(logging.Handler):
+        def emit(self, record):
+            if record.getMessage() == "first":
+                logging_starts.set()
+                assert complaining.wait(20)
+            counted.append(recorder.lock.acquire(timeout=5))
+            recorder.lock.release()
+
+    def notice(record):
+        if "can't record into" in record.getMessage():
+            complaining.set()
+        return True
+
+    handler = Counts()
+    logger.addHandler(handler)
+    logger.addFilter(notice)
+    thread = threading.Thread(target=logger.error, args=("first",))
+    try:
+        thread.start()
+        assert logging_starts.wait(20)
+        os.rmdir(directory)
+        recorder.bind("worker")
+        thread.join()
+    finally:
+        logger.removeHandler(handler)
+        logger.removeFilter(notice)
+    assert counted == [True, True]
 
 
 def test_threads_lose_no_count_of_prometheus_clients_metrics(directory, run, read):

@@ -47,6 +47,7 @@ class MemoryRecorder:
     def __init__(self):
         self.lock = RLock()
         self.fork_role = "process"
+        self.directory = "in memory"
         self.process = ""
         self.pages = {}
         self.noted = {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from prometheus_client.utils import floatToGoString
@@ -68,23 +68,32 @@ def _offer(media: str, parameters: dict[str, str]) -> Format | None:
     return None
 
 
+def accepted(header: str) -> Iterator[tuple[str, dict[str, str], float]]:
+    """What an Accept or Accept-Encoding header lists: value, parameters and quality of each.
+
+    A quality that is no number is 0, as for something refused.
+    """
+    for item in header.split(","):
+        value, *rest = (part.strip() for part in item.split(";"))
+        parameters = {
+            name.strip().lower(): text.strip().strip('"')
+            for name, _, text in (part.partition("=") for part in rest)
+        }
+        try:
+            quality = float(parameters.get("q", "1"))
+        except ValueError:
+            quality = 0.0
+        yield value.lower(), parameters, quality
+
+
 def negotiate(accept: str | None) -> Format:
     """Choose the format for an Accept header; text 0.0.4 when nothing in it is ours.
 
     The highest quality wins, among equals the one named first (RFC 9110, 12.5.1).
     """
     best, best_quality = TEXT_0_0_4, 0.0
-    for item in (accept or "").split(","):
-        media, *rest = (part.strip() for part in item.split(";"))
-        parameters = {
-            name.strip().lower(): value.strip().strip('"')
-            for name, _, value in (part.partition("=") for part in rest)
-        }
-        try:
-            quality = float(parameters.get("q", "1"))
-        except ValueError:
-            quality = 0.0
-        offer = _offer(media.lower(), parameters)
+    for media, parameters, quality in accepted(accept or ""):
+        offer = _offer(media, parameters)
         if offer is not None and quality > best_quality:
             best, best_quality = offer, quality
     return best

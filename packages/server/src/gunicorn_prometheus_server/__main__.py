@@ -14,6 +14,7 @@ import logging
 import os
 import socket
 import sys
+from typing import NoReturn
 
 from gunicorn_prometheus_core import plugins, settings
 from gunicorn_prometheus_core.errors import MissingPart, SettingsError, StorageUnavailable
@@ -50,8 +51,13 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(1, f"{self.prog}: {message}\n")  # instead of 2
+
+
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="gunicorn_prometheus_server",
         description="Serve the metrics that Gunicorn's workers have recorded. "
         "Everything not given here is read from the environment.",

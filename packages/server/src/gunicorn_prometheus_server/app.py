@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 
 from gunicorn_prometheus_core.errors import StorageUnavailable
 from gunicorn_prometheus_core.logs import log
-from gunicorn_prometheus_core.text import negotiate
+from gunicorn_prometheus_core.text import accepted, negotiate
 
 from .scrapes import Scrapes
 
@@ -93,8 +93,5 @@ class App:
 
 def _accepts_gzip(accept_encoding: str) -> bool:
     """Whether the client takes gzip (RFC 9110, 12.5.3)."""
-    for item in accept_encoding.split(","):
-        coding, *parameters = (part.strip().lower() for part in item.split(";"))
-        if coding in ("gzip", "*"):
-            return not any(p.replace(" ", "") in ("q=0", "q=0.0", "q=0.00") for p in parameters)
-    return False
+    qualities = {coding: quality for coding, _, quality in accepted(accept_encoding)}
+    return qualities.get("gzip", qualities.get("*", 0.0)) > 0

@@ -53,6 +53,10 @@ class MmapBackend:
         call that has one, and a role is bound.
         """
         global _active
+        if _active is not None and _active.directory:
+            return _active
+        # First, so that nothing is activated for a directory that is none.
+        access = directories.access_to(directory, uid, gid) if directory is not None else None
         if _active is None:
             recorder = Recorder()
             values.install(recorder)
@@ -62,8 +66,8 @@ class MmapBackend:
                 after_in_child=_after_fork_in_child,
             )
             _active = recorder
-        if directory is not None and not _active.directory:
-            _active.settle(directory, directories.access_to(directory, uid, gid))
+        if directory is not None and access is not None:
+            _active.settle(directory, access)
         return _active
 
     def recorder(self) -> Recorder | None:

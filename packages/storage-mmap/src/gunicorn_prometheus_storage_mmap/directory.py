@@ -25,8 +25,11 @@ _OURS = (".db", ".db.new", ".db.corrupt", slots.SUFFIX)
 
 
 def access_to(path: str, uid: int | None = None, gid: int | None = None) -> Access:
-    """Who may use files in that directory: its group reads them if it may read the directory."""
-    return Access(0o600 | (os.stat(path).st_mode & 0o040), uid, gid)
+    """Who may use files in that directory: its group reads them if it may read the directory.
+
+    Raises OSError, also for what is no directory.
+    """
+    return Access(0o600 | (os.stat(os.path.join(path, ".")).st_mode & 0o040), uid, gid)
 
 
 class PageDirectory:

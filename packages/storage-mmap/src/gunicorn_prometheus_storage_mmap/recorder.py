@@ -9,9 +9,10 @@ can be had, recording goes on in memory and ``tick`` keeps trying.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from _thread import RLock
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gunicorn_prometheus_core import catalogue
@@ -60,8 +61,22 @@ class Recorder:
         self._pages: dict[str, Page] = {}
         self._overflow: dict[str, Page] = {}
         self._complained: set[str] = set()
+        self._unsaid: list[tuple[Any, ...]] = []
         self._dropped = self._counter(catalogue.EXPORTER_DROPPED)
         self._quarantined = self._counter(catalogue.EXPORTER_QUARANTINED)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock; what there is to say is logged without it.
+
+        A log handler may count what it logs: it would hold its own lock and wait for ours.
+        """
+        with self.lock:
+            yield
+        # Our caller may hold it, too; then the next call that doesn't says it.
+        owned = self.lock._is_owned  # type: ignore[attr-defined]  # as threading.Condition asks
+        while self._unsaid and not owned():
+            log.error(*self._unsaid.pop(0))
 
     def _counter(self, family: catalogue.Family) -> Cells:
         return self.cells("counter", sample_keys(family, {}))
@@ -73,7 +88,7 @@ class Recorder:
 
     def cells(self, kind: str, keys: Sequence[bytes]) -> Cells:
         """Places for these keys. What no longer fits on the disk is kept in memory, and counted."""
-        with self.lock:
+        with self._locked():
             page = self._page(kind)
             try:
                 return Cells(page, page.place(keys))
@@ -95,7 +110,7 @@ class Recorder:
 
     def keys(self, kind: str) -> Sequence[bytes]:
         """Every key this process has a stored place for, its predecessors' included."""
-        with self.lock:
+        with self._locked():
             return tuple(self._page(kind).keys)
 
     def settle(self, directory: str, access: Access) -> None:
@@ -105,7 +120,7 @@ class Recorder:
 
     def bind(self, role: str) -> str:
         """Own a slot of that role from now on; "" if none can be had (logged, and tried again)."""
-        with self.lock:
+        with self._locked():
             self._role = role
             self.fork_role = CHILD
             if self._slot is not None:
@@ -119,7 +134,7 @@ class Recorder:
 
     def tick(self) -> None:
         """Get a slot if we have none, and replace pages that somebody removed or set aside."""
-        with self.lock:
+        with self._locked():
             if self._slot is not None and self._slot.is_lost(self.directory):
                 self._reclaim()
             if self._slot is None:
@@ -243,7 +258,7 @@ class Recorder:
         except layout.CorruptPage as error:
             os.replace(path, f"{path}.corrupt")
             self._add(self._quarantined, 1)
-            log.error("set the corrupt page %s aside: %s", path, error)
+            self._unsaid.append(("set the corrupt page %s aside: %s", path, error))
         except OSError as error:
             self._complain(f"read {kind}", "can't read %s: %s", path, error)
         return {}
@@ -252,7 +267,7 @@ class Recorder:
         cells.page.view[cells.at[0]] += amount
 
     def _complain(self, topic: str, message: str, *details: Any) -> None:
-        """Log an error, once per topic."""
+        """Log an error as soon as the lock is free, once per topic."""
         if topic not in self._complained:
             self._complained.add(topic)
-            log.error(message, *details)
+            self._unsaid.append((message, *details))
