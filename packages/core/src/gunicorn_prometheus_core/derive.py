@@ -15,7 +15,7 @@ from prometheus_client import Metric
 from prometheus_client.utils import floatToGoString
 
 from . import catalogue as c
-from .merge import gather
+from .gathering import gather
 from .series import parse
 from .storage import Process, Snapshot
 

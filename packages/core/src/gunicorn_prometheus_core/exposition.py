@@ -9,8 +9,9 @@ from typing import Protocol
 from prometheus_client import Metric
 
 from .derive import Derivation
+from .families import Texts
 from .logs import log
-from .merge import Merge, Texts
+from .merge import Merge
 from .storage import Process, Snapshot, Storage
 from .text import Format, header
 
