@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, count, islice
 from typing import Any
@@ -16,7 +17,7 @@ from .storage import Snapshot
 from .text import SamplePrefixes
 
 
-class Table:
+class Table(ABC):
     """All series of one kind: the union of every process's keys, in order of appearance.
 
     A table is made for one escaping scheme and keeps the texts of its series in it. It keeps few
@@ -128,16 +129,16 @@ class Table:
         """Type of the families in this table."""
         return self.kind
 
+    @abstractmethod
     def _add(self, row: int, series: Series) -> None:
         """Remember a series. Raises ValueError when it is not one of this kind."""
-        raise NotImplementedError
 
     def _arrange(self, family: MergedFamily) -> None:
         """Make the blocks of a family that has got new series."""
 
+    @abstractmethod
     def _totals(self, columns: list[Column], snapshots: Sequence[Snapshot]) -> Any:
         """The values to compute from, for all families of the table."""
-        raise NotImplementedError
 
 
 class SummedTable(Table):
