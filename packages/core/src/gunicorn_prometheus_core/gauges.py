@@ -40,6 +40,9 @@ class GaugeTable(Table):
     def _add(self, row: int, series: Series) -> None:
         self._series[row] = series
 
+    def _arrange(self, family: MergedFamily) -> None:
+        """The blocks are made with the totals, since live series come and go."""
+
     def merge(self, snapshots: Sequence[Snapshot]) -> Iterator[MergedFamily]:
         counted = [s for s in snapshots if not (self._live and s.process.alive is False)]
         return super().merge(counted)

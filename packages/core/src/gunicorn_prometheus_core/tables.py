@@ -133,6 +133,7 @@ class Table(ABC):
     def _add(self, row: int, series: Series) -> None:
         """Remember a series. Raises ValueError when it is not one of this kind."""
 
+    @abstractmethod
     def _arrange(self, family: MergedFamily) -> None:
         """Make the blocks of a family that has got new series."""
 
