@@ -150,8 +150,8 @@ def test_directory_removed(server, load, wait, tmp_path):
         client.pause()
         os.kill(gunicorn.workers()[0], signal.SIGKILL)
         wait(lambda: gunicorn.scrape().sum("gunicorn_workers") == 2, "its successor is seen")
-    names = sorted(path.name for path in pages.glob("*.slot"))
-    assert names == ["exporter-0.slot", "master-0.slot", "worker-0.slot", "worker-1.slot"]
+    slots = {f"{name}.slot" for name in ("exporter-0", "master-0", "worker-0", "worker-1")}
+    wait(lambda: {path.name for path in pages.glob("*.slot")} == slots, "each owns its slot")
 
 
 def test_metrics_port_taken(server, wait):
