@@ -203,6 +203,7 @@ def test_a_silent_client_is_no_request(make_worker, exchange, recorder):
 
 
 def break_at_the_start(recorder, monkeypatch):
+    monkeypatch.setattr("gunicorn_prometheus_workers.requests.LengthReader", None)
     monkeypatch.setattr("gunicorn_prometheus_workers.requests.counted", lambda body: 1 / 0)
 
 

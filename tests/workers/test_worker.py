@@ -71,8 +71,8 @@ def test_hooks_of_the_user_are_called_with_what_they_take_inside_ours(hook, with
         cfg.set("post_request", POST_HOOKS[hook](calls))
     add_hooks(
         cfg,
-        lambda req: calls.append(("begin", req)),
-        lambda req, resp: calls.append(("end", req, resp)),
+        lambda worker, req: calls.append(("begin", req)),
+        lambda worker, req, environ, resp: calls.append(("end", req, resp)),
     )
     cfg.pre_request("worker", "req")
     cfg.post_request("worker", "req", "environ", "resp")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -40,11 +39,23 @@ class Cells:
     at: tuple[int, ...]
 
 
+class Lock(Protocol):
+    """A lock of the ``threading`` module's kind."""
+
+    def acquire(self) -> bool: ...
+
+    def release(self) -> None: ...
+
+    def __enter__(self) -> bool: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+
 class Recorder(Protocol):
     """Gives out cells. One per process; every method may be called from any thread."""
 
     #: Native and re-entrant. Hold it around load-add-store on ``page.view``.
-    lock: AbstractContextManager[Any]
+    lock: Lock
     #: Where the slots are, "" while that isn't known.
     directory: str
     #: Role that a process forked from this one takes when it records before it is bound.

@@ -5,33 +5,45 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+Hook = Callable[..., Any]
 
-def add_hooks(cfg: Any, begin: Callable[[Any], None], end: Callable[[Any, Any], None]) -> None:
-    """Call ``begin`` before and ``end`` after each request, around the user's own hooks.
+
+def add_hooks(cfg: Any, begin: Hook, end: Hook) -> None:
+    """Call ``begin`` as ``pre_request`` and ``end`` as ``post_request``, around the user's own.
 
     For use in a worker process: the configuration is its own copy there, so
     the master's stays as the user wrote it.
     """
-    users_pre = _users(cfg, "pre_request")
-    users_post = _users(cfg, "post_request")
+    # Without detour where the user has no hook: every request comes through here.
+    cfg.set("pre_request", _before(begin, _users(cfg, "pre_request")))
+    cfg.set("post_request", _after(end, _users(cfg, "post_request")))
+
+
+def _before(begin: Hook, users: Hook | None) -> Hook:
+    if users is None:
+        return begin
 
     def pre_request(worker: Any, req: Any) -> None:
-        begin(req)
-        if users_pre is not None:
-            users_pre(worker, req)
+        begin(worker, req)
+        users(worker, req)
+
+    return pre_request
+
+
+def _after(end: Hook, users: Hook | None) -> Hook:
+    if users is None:
+        return end
 
     def post_request(worker: Any, req: Any, environ: Any, resp: Any) -> None:
-        end(req, resp)
-        if users_post is not None:
-            users_post(worker, req, environ, resp)
+        end(worker, req, environ, resp)
+        users(worker, req, environ, resp)
 
-    cfg.set("pre_request", pre_request)
-    cfg.set("post_request", post_request)
+    return post_request
 
 
-def _users(cfg: Any, name: str) -> Callable[..., Any] | None:
+def _users(cfg: Any, name: str) -> Hook | None:
     """The hook the user has set; None while it is Gunicorn's default, which does nothing."""
-    hook: Callable[..., Any] = getattr(cfg, name)
+    hook: Hook = getattr(cfg, name)
     if getattr(hook, "__module__", "") == "gunicorn.config" and hook.__name__ == name:
         return None
     return hook

@@ -65,6 +65,7 @@ class Lifecycle:
         self.tick()
         sizes.count_sendfile()
         _gunicorn.add_hooks(worker.cfg, self.requests.begin, self.requests.end)
+        self._follow_heartbeat()
 
     @classmethod
     def begin(cls, worker: Any) -> Lifecycle | None:
@@ -76,12 +77,20 @@ class Lifecycle:
             log.exception("this worker records nothing")
             return None
 
+    def _follow_heartbeat(self) -> None:
+        """Be called with the worker's heartbeat, which some workers do with every request."""
+        notify, monotonic = self._worker.notify, time.monotonic
+
+        def notify_and_tick() -> None:
+            notify()
+            if monotonic() >= self._next_tick or self.wanted_state is not self._state:
+                self.tick()
+
+        self._worker.notify = notify_and_tick
+
     def tick(self) -> None:
-        """To be called at each heartbeat."""
-        now = time.monotonic()
-        if now < self._next_tick and self.wanted_state == self._state:
-            return
-        self._next_tick = now + _TICK_SECONDS
+        """Record what has changed, and mend what can be mended."""
+        self._next_tick = time.monotonic() + _TICK_SECONDS
         try:
             self._recorder.tick()
             if self.wanted_state != self._state:

@@ -44,12 +44,6 @@ class PrometheusMixin:
             if self._lifecycle is not None:
                 self._lifecycle.end()
 
-    def notify(self) -> None:
-        """The heartbeat."""
-        super().notify()  # type: ignore[misc]  # the worker's
-        if self._lifecycle is not None:
-            self._lifecycle.tick()
-
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """An error that the worker answers."""
         if self._lifecycle is not None:

@@ -13,8 +13,9 @@ import json
 import sys
 from bisect import bisect_left
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
+from gunicorn.http.body import LengthReader
 from gunicorn.http.errors import ParseException
 
 from gunicorn_prometheus_core import catalogue
@@ -29,20 +30,11 @@ _BYTES = catalogue.SIZE_BYTES
 #: What the documents of other servers call a request whose client went away unanswered.
 CLIENT_GONE = 499
 _GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN})
-#: Attribute of Gunicorn's request object that carries what ``end`` needs to know.
-_BEGUN = "_gunicorn_prometheus"
 
 
-class _Row(NamedTuple):
-    """The cells of one method, endpoint and status."""
-
-    page: Page
-    duration_sum: int
-    duration: tuple[int, ...]
-    read_sum: int
-    read: tuple[int, ...]
-    sent_sum: int
-    sent: tuple[int, ...]
+#: The cells of one method, endpoint and status: their page, and the positions of sum and buckets of
+#: the duration, the bytes read and the bytes sent. A plain tuple, since every request unpacks one.
+_Row = tuple[Page, int, tuple[int, ...], int, tuple[int, ...], int, tuple[int, ...]]
 
 
 class Requests:
@@ -51,56 +43,66 @@ class Requests:
     def __init__(self, recorder: Recorder, endpoint_limit: int) -> None:
         self._recorder = recorder
         self._lock = recorder.lock
+        self._acquire, self._release = recorder.lock.acquire, recorder.lock.release
         self._endpoints = Endpoints(endpoint_limit, _known_endpoints(recorder))
         #: By method, path and status as they come, for those that are their own labels.
         self._rows: dict[tuple[str, str, int], _Row] = {}
-        self._in_progress = _single(recorder, "gauge_liveall", catalogue.WORKER_IN_PROGRESS)
+        gauge = _single(recorder, "gauge_liveall", catalogue.WORKER_IN_PROGRESS)
+        self._in_progress = gauge.page, gauge.at[0]
         self._errors = _single(recorder, "counter", catalogue.EXPORTER_RECORDING_ERRORS)
         self._complained = False
 
-    def begin(self, req: Any) -> None:
-        """A request has been read up to its body."""
+    def begin(self, worker: Any, req: Any) -> None:
+        """``pre_request``: a request has been read up to its body."""
         try:
-            reader = counted(req.body)
-            length = reader.length if reader is not None else 0
-            cells = self._in_progress
-            with self._lock:
-                cells.page.view[cells.at[0]] += 1.0
-            setattr(req, _BEGUN, (perf_counter(), reader, length))
+            reader: Any = getattr(req.body, "reader", None)
+            if type(reader) is not LengthReader:
+                reader = counted(req.body)
+            page, at = self._in_progress
+            self._acquire()
+            try:
+                page.view[at] += 1.0
+            finally:
+                self._release()
+            req._gunicorn_prometheus = perf_counter(), reader, reader.length
         except Exception as error:  # noqa: BLE001  the border to the request; counted and logged
             self._failed(error)
 
-    def end(self, req: Any, resp: Any) -> None:
-        """The request is done with: answered, failed or abandoned. Call it inside its handling."""
+    def end(self, worker: Any, req: Any, environ: Any, resp: Any) -> None:
+        """``post_request``: the request is answered, failed or abandoned."""
         now = perf_counter()
-        begun = getattr(req, _BEGUN, None)
-        if begun is None:
-            return
         try:
-            started, reader, length = begun
+            started, reader, length = req._gunicorn_prometheus
+        except AttributeError:
+            return  # it has not begun
+        try:
             failure = sys.exc_info()[1]
             status = resp.status_code if failure is None else self._fail(req, resp, failure)
             row = self._rows.get((req.method, req.path, status))
             if row is None:
                 row = self._row(req.method, req.path, status)
+            page, duration_sum, durations, read_sum, reads, sent_sum, sents = row
             elapsed = now - started
-            read = length - reader.length if reader is not None else 0
+            read = length - reader.length
             sent = resp.sent if resp is not None else 0
-            gauge = self._in_progress
-            with self._lock:
-                view = row.page.view
-                view[row.duration[bisect_left(_SECONDS, elapsed)]] += 1.0
-                view[row.duration_sum] += elapsed
-                view[row.read[bisect_left(_BYTES, read)]] += 1.0
-                view[row.sent[bisect_left(_BYTES, sent)]] += 1.0
+            gauge, at = self._in_progress
+            self._acquire()
+            try:
+                view = page.view
+                view[durations[bisect_left(_SECONDS, elapsed)]] += 1.0
+                view[duration_sum] += elapsed
+                view[reads[bisect_left(_BYTES, read)]] += 1.0
+                view[sents[bisect_left(_BYTES, sent)]] += 1.0
                 if read:
-                    view[row.read_sum] += read
-                view[row.sent_sum] += sent
-                gauge.page.view[gauge.at[0]] -= 1.0
+                    view[read_sum] += read
+                view[sent_sum] += sent
+                gauge.view[at] -= 1.0
+            finally:
+                self._release()
         except Exception as error:  # noqa: BLE001  the border to the request; counted and logged
-            gauge = self._in_progress
+            gauge, at = self._in_progress
             with self._lock:
-                gauge.page.view[gauge.at[0]] -= 1.0  # what comes last above
+                gauge.view[at] -= 1.0  # what comes last above
             self._failed(error)
 
     def error(self, req: Any, answered: BaseException) -> None:
@@ -154,9 +156,8 @@ class Requests:
         sent = sample_keys(catalogue.HTTP_RESPONSE_SIZE, route)
         page, at = _placed(self._recorder.cells("histogram", [*duration, *read, *sent]))
         first, second = len(duration), len(duration) + len(read)
-        row = _Row(
-            page,
-            *(at[0], at[1:first]),
+        row = (
+            *(page, at[0], at[1:first]),
             *(at[first], at[first + 1 : second]),
             *(at[second], at[second + 1 :]),
         )

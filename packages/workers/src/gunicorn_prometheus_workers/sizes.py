@@ -28,15 +28,16 @@ class CountingReader:
 def counted(body: Any) -> Any:
     """The reader of a request body, whose ``length`` falls by every byte that is read.
 
-    A body of known length has such a reader already, so a request without a
-    body or with Content-Length costs nothing here. None for a body that
-    Gunicorn reads in another way.
+    A body of known length has such a reader already. For a body that Gunicorn
+    reads in another way, nothing is counted.
     """
     reader = getattr(body, "reader", None)
-    if type(reader) is LengthReader or reader is None:
+    if type(reader) is LengthReader:
         return reader
-    body.reader = CountingReader(reader)
-    return body.reader
+    counting = CountingReader(reader)
+    if reader is not None:
+        body.reader = counting
+    return counting
 
 
 def count_sendfile() -> None:
