@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -16,23 +17,30 @@ import psutil
 
 HERE = Path(__file__).parent
 _PATIENCE = 60.0
+_given: set[int] = set()
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Wait until something is true. Raises TimeoutError after a minute."""
+def wait_until(condition: Callable[[], object], what: Callable[[], str]) -> None:
+    """Wait until something is true. Raises TimeoutError, saying what, after a minute."""
     deadline = time.monotonic() + _PATIENCE
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {_PATIENCE:g} s for {what}")
+            raise TimeoutError(f"waited {_PATIENCE:g} s for {what()}")
         time.sleep(0.02)
 
 
 def free_port() -> int:
-    """A port of the loopback address that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """A port of the loopback address that nobody uses and that was not given before.
+
+    None of those that the system gives to outgoing connections, of which we make many.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 def get(port: int, path: str = "/", host: str = "127.0.0.1") -> bytes:
@@ -60,13 +68,17 @@ class Server:
         self._process = psutil.Process(process.pid)
         self._log = log
 
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
     def ready(self) -> None:
         """Wait until it answers. Ends this program when Gunicorn has ended instead."""
-        wait_until(self._answers, f"an answer of {self._process}")
+        wait_until(self._answers, lambda: f"an answer; its log:\n{self.log}")
 
     def _answers(self) -> bool:
         if self._popen.poll() is not None:
-            raise SystemExit(f"Gunicorn has ended:\n{self._log.read_text()}")
+            raise SystemExit(f"Gunicorn has ended; its log:\n{self.log}")
         try:
             return bool(get(self.port))
         except OSError:

@@ -69,7 +69,7 @@ class Half:
         os.kill(self.server.pid, signal.SIGHUP)
         wait_until(
             lambda: former.isdisjoint(now := self.server.workers()) and len(now) == WORKERS,
-            "other workers after SIGHUP",
+            lambda: f"other workers after SIGHUP; the log:\n{self.server.log}",
         )
 
     def total(self, start: str) -> float:
@@ -78,7 +78,10 @@ class Half:
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(start))
 
     def await_total(self, start: str, wanted: float) -> None:
-        wait_until(lambda: self.total(start) == wanted, f"{wanted:g} {start}...}} in {self.title}")
+        wait_until(
+            lambda: self.total(start) == wanted,
+            lambda: f"{wanted:g} {start}...}} in {self.title}, which has {self.total(start):g}",
+        )
 
 
 @contextlib.contextmanager

@@ -134,14 +134,21 @@ def check_recorded(side: Side, server: Server, pages: Path) -> None:
         Stock.begin(str(pages))
         return Stock.text()
 
-    def seen() -> bool:
+    def seen() -> float:
         with contextlib.suppress(OSError):
             for line in text().splitlines():
                 if line.startswith(b"gunicorn_worker_requests_total{"):
-                    return float(line.rpartition(b" ")[2]) >= WARM_UP + REQUESTS
-        return False
+                    return float(line.rpartition(b" ")[2])
+        return 0
 
-    wait_until(seen, f"all requests in the metrics of {side.title}")
+    sent = WARM_UP + REQUESTS
+    wait_until(
+        lambda: seen() >= sent,
+        lambda: (
+            f"{sent} requests in the metrics of {side.title}, which have {seen()}; "
+            f"its log:\n{server.log}"
+        ),
+    )
 
 
 def shuffled(items: Iterable[T]) -> list[T]:
