@@ -26,8 +26,11 @@ def parse(keys: Sequence[bytes]) -> Iterator[Series | None]:
     """
     for start in range(0, len(keys), _AT_ONCE):
         some = keys[start : start + _AT_ONCE]
+        text = b",".join(some)
+        # JSON allows half a surrogate, written as an escape; no text can have one.
+        escaped = b"\\u" in text
         try:
-            decoded = json.loads(b"[%b]" % b",".join(some))
+            decoded = json.loads(b"[%b]" % text)
         except (ValueError, RecursionError):
             decoded = ()
         if len(decoded) != len(some):
@@ -35,8 +38,9 @@ def parse(keys: Sequence[bytes]) -> Iterator[Series | None]:
         for item in decoded:
             try:
                 family, sample, labels, help_text = item
-                # Nothing but texts, and texts that can be written: JSON allows half a surrogate.
-                "".join((family, sample, help_text, *labels, *labels.values())).encode()
+                texts = "".join((family, sample, help_text, *labels.values()))
+                if escaped:
+                    "".join((texts, *labels)).encode()
                 yield Series(family, sample, labels, help_text)
             except (TypeError, ValueError, AttributeError):
                 yield None

@@ -100,10 +100,11 @@ class Table(ABC):
                 if family is None:
                     family = MergedFamily(series.family, self.family_type, series.help)
                     self._families[series.family] = family
-                twin = self._twin(row, stored, series, family.help)
-                if twin != row:
-                    self._twins[row] = twin
-                    continue
+                if self._renamed or series.help != family.help:
+                    twin = self._twin(row, stored, series, family.help)
+                    if twin != row:
+                        self._twins[row] = twin
+                        continue
                 try:
                     self._add(row, series)
                 except ValueError:
@@ -202,21 +203,34 @@ class HistogramTable(SummedTable):
         self._texts: dict[int, bytes] = {}
         #: By family and label text: the row of each bucket, and of the sum under None.
         self._sets: dict[str, dict[str, dict[float | None, int]]] = {}
+        #: Labels, family, label text and cells of the set that was added to last.
+        self._last: tuple[Any, str, str, dict[float | None, int]] = None, "", "", {}
+        self._bounds: dict[str, str] = {}
 
     def _forget(self) -> None:
         super()._forget()
         self._texts.clear()
         self._sets.clear()
+        self._last = None, "", "", {}
+        self._bounds.clear()
 
     def _add(self, row: int, series: Series) -> None:
-        le = series.labels.pop("le", None)
-        text = self._prefixes.labels(series.labels.items())
-        cells = self._sets.setdefault(series.family, {}).setdefault(text, {})
+        labels = series.labels
+        le = labels.pop("le", None)
+        # The cells of a label set mostly come one after the other.
+        if labels == self._last[0] and series.family == self._last[1]:
+            _, _, text, cells = self._last
+        else:
+            text = self._prefixes.labels(labels.items())
+            cells = self._sets.setdefault(series.family, {}).setdefault(text, {})
+            self._last = labels, series.family, text, cells
         if le is None:
             cells[None] = row
         else:
             cells[float(le)] = row
-            bound = self._prefixes.labels((("le", le),))
+            bound = self._bounds.get(le)
+            if bound is None:
+                bound = self._bounds[le] = self._prefixes.labels((("le", le),))
             text = f"{text},{bound}" if text else bound
             self._texts[row] = self._prefixes.join(series.sample, text)
 

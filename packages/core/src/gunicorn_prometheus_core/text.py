@@ -8,7 +8,6 @@ schemes (https://prometheus.io/docs/instrumenting/escaping_schemes/).
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -103,18 +102,23 @@ class NumberTexts(dict[float, bytes]):
     """Texts of sample values in the form Prometheus uses, remembered.
 
     Most values of a scrape are small whole numbers that come again in the next
-    one; looking them up is several times faster than formatting them.
+    one; looking them up is several times faster than formatting them. What has
+    not been asked for while as many others came is forgotten.
     """
 
     _MOST = 200_000
 
+    def __init__(self) -> None:
+        self._older: dict[float, bytes] = {}
+
     def __missing__(self, value: float) -> bytes:
-        # Below a million the two notations are the same, and repr is much faster.
-        text: bytes = (
-            repr(float(value)) if 0.0 <= value < 1e6 else floatToGoString(value)
-        ).encode()
-        if not math.isnan(value):
+        text = self._older.get(value)
+        if text is None:
+            # Below a million the two notations are the same, and repr is much faster.
+            text = (repr(float(value)) if 0.0 <= value < 1e6 else floatToGoString(value)).encode()
+        if value == value:  # noqa: PLR0124  NaN is not, and would never be found again
             if len(self) >= self._MOST:
+                self._older = dict(self)
                 self.clear()
             self[value] = text
         return text

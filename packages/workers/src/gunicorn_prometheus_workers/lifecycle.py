@@ -64,7 +64,8 @@ class Lifecycle:
         self._set(catalogue.WORKER_CAPACITY, {}, worker.capacity)
         self.tick()
         sizes.count_sendfile()
-        _gunicorn.add_hooks(worker.cfg, self.requests.begin, self.requests.end)
+        debug = _gunicorn.logs_debug(worker.log)
+        _gunicorn.add_hooks(worker.cfg, self.requests.begin, self.requests.end, debug=debug)
         self._follow_heartbeat()
 
     @classmethod
