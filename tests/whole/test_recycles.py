@@ -41,7 +41,8 @@ def test_a_thousand_recycles_leave_no_trace(server, load, wait, tmp_path):
     pages = tmp_path / "pages"
     gunicorn = server("-w", "4", "--max-requests", "1", PROMETHEUS_MULTIPROC_DIR=str(pages)).start()
     with load(gunicorn, threads=4) as client:
-        client.more(60)
+        while len(gunicorn.scrape().values("gunicorn_worker_failed_requests")) < 4:
+            client.more(20)  # until every worker has had every kind of request
         client.pause()
         before = settled(gunicorn, client, wait)
         files_before, seconds_before = files(pages), scrape_seconds(gunicorn)
