@@ -35,6 +35,7 @@ class PrometheusMaster(Arbiter):
     _intention: str | None = None
     _stopping = False
     _reexecuting = False
+    _complained = False
 
     @classmethod
     def promote(cls, arbiter: Any) -> None:
@@ -126,8 +127,11 @@ class PrometheusMaster(Arbiter):
             self._recorder.tick()
             if self._exporter is not None and not self._stopping:
                 self._exporter.tend()
-        except Exception:
-            self.log.exception("metrics of the master could not be recorded")
+        except Exception as error:
+            # Once: Gunicorn's main loop comes here every second.
+            if not self._complained:
+                self._complained = True
+                self.log.error("metrics of the master could not be recorded", exc_info=error)
 
     def _record_what_was_noted(self) -> None:
         while self._signals_seen:
