@@ -295,6 +295,36 @@ EXPORTER_BIND_FAILURES = Family(
     "merged",
     "Attempts at opening the metrics port that failed.",
 )
+EXPORTER_STORAGE_UP = Family(
+    "gunicorn_exporter_storage_up",
+    "gauge",
+    (),
+    "collected",
+    "Whether the storage that hosts share took and gave what it was asked last, 1 or 0; while it "
+    "is 0, other hosts' values are those that were collected last.",
+)
+EXPORTER_PUBLISHED = Family(
+    "gunicorn_exporter_last_publish_timestamp_seconds",
+    "gauge",
+    (),
+    "collected",
+    "Unix time at which this host's values were last published to the storage that hosts share; "
+    "0 before the first time.",
+)
+EXPORTER_PUBLISH_ERRORS = Family(
+    "gunicorn_exporter_publish_errors_total",
+    "counter",
+    (),
+    "merged",
+    "Attempts at publishing to the storage that hosts share which failed.",
+)
+EXPORTER_COLLECT_ERRORS = Family(
+    "gunicorn_exporter_collect_errors_total",
+    "counter",
+    (),
+    "merged",
+    "Attempts at collecting from the storage that hosts share which failed or took too long.",
+)
 
 FAMILIES: tuple[Family, ...] = tuple(
     value for value in list(globals().values()) if isinstance(value, Family)

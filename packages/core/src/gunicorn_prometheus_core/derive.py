@@ -2,20 +2,21 @@
 
 Workers record requests once, by method, endpoint and status. What the
 documents promise per worker are sums of that, taken here at scrape time; the
-worker's number is the number of its slot.
+worker's number is the number of its slot. Where several hosts are in view, the
+workers of one number are summed up as well (docs/adr/0011).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from prometheus_client import Metric
 from prometheus_client.utils import floatToGoString
 
 from . import catalogue as c
-from .gathering import gather
+from .gathering import exact_sum, gather
 from .series import parse
 from .storage import Process, Snapshot
 
@@ -61,15 +62,34 @@ class _Own:
             self._buckets[family.name] = pickers
         return {bound: sum(pick(values)) for bound, pick in pickers.items()}
 
-    def total(self, family: c.Family, values: memoryview[Any]) -> float:
-        """Sum of all observations over all label sets."""
+    def sums(self, family: c.Family, values: memoryview[Any]) -> Sequence[float]:
+        """Sum of all observations of each label set."""
         pick = self._sums.get(family.name)
         if pick is None:
             name = f"{family.name}_sum"
             cells = self.cells.get(family.name, ())
             pick = gather(sorted(at for sample, _, at in cells if sample == name))
             self._sums[family.name] = pick
-        return sum(pick(values))
+        return pick(values)
+
+
+class _Sums:
+    """Samples of the derived families, each the exact sum of all that was added to it."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, dict[tuple[str, Labels], list[float]]] = {}
+
+    def add(self, family: c.Family, sample: str, labels: Mapping[str, str], *parts: float) -> None:
+        samples = self._parts.setdefault(family.name, {})
+        samples.setdefault((sample, tuple(labels.items())), []).extend(parts)
+
+    def metrics(self) -> Iterator[Metric]:
+        for family in c.FAMILIES:
+            if family.name in self._parts:
+                metric = Metric(family.storage_name, family.help, family.type)
+                for (sample, labels), parts in self._parts[family.name].items():
+                    metric.add_sample(sample, dict(labels), exact_sum(parts))
+                yield metric
 
 
 #: Documented histogram per worker, and the finer one that it is summed up from.
@@ -91,7 +111,7 @@ class Derivation:
         self, snapshots: Iterable[Snapshot], processes: Sequence[Process]
     ) -> Iterator[Metric]:
         """The derived and per-worker families that have samples."""
-        metrics = {family.name: _metric(family) for family in c.FAMILIES}
+        sums = _Sums()
         found: dict[tuple[str, str, str], _Own] = {}
         for snapshot in snapshots:
             if snapshot.process.role not in ("worker", "master"):
@@ -103,59 +123,49 @@ class Derivation:
             own.update(snapshot)
             found[identity] = own
             if snapshot.process.role == "worker":
-                _add_worker(metrics, own, snapshot)
+                _add_worker(sums, own, snapshot)
             elif snapshot.kind == "counter":
-                _add_exits(metrics, own, snapshot.values)
+                _add_exits(sums, own, snapshot.values)
         self._own = found
-        self._add_processes(metrics, processes)
-        return (metric for metric in metrics.values() if metric.samples)
+        self._add_processes(sums, processes)
+        return sums.metrics()
 
-    def _add_processes(self, metrics: dict[str, Metric], processes: Sequence[Process]) -> None:
+    def _add_processes(self, sums: _Sums, processes: Sequence[Process]) -> None:
         now = self._clock()
-        workers = [process for process in processes if process.role == "worker"]
-        if workers:
-            alive = sum(1 for worker in workers if worker.alive)
-            metrics[c.WORKERS.name].add_sample(c.WORKERS.name, {}, alive)
-        for worker in workers:
+        began: dict[str, float] = {}
+        for worker in (process for process in processes if process.role == "worker"):
+            sums.add(c.WORKERS, c.WORKERS.name, {}, 1 if worker.alive else 0)
             if worker.alive and worker.started is not None:
-                metrics[c.WORKER_UPTIME.name].add_sample(
-                    c.WORKER_UPTIME.name,
-                    {"worker_id": worker.number},
-                    max(0.0, now - worker.started),
-                )
+                number = worker.number
+                began[number] = min(worker.started, began.get(number, worker.started))
+        for number, since in began.items():
+            labels = {"worker_id": number}
+            sums.add(c.WORKER_UPTIME, c.WORKER_UPTIME.name, labels, max(0.0, now - since))
 
 
-def _metric(family: c.Family) -> Metric:
-    return Metric(family.storage_name, family.help, family.type)
-
-
-def _add_worker(metrics: dict[str, Metric], own: _Own, snapshot: Snapshot) -> None:
+def _add_worker(sums: _Sums, own: _Own, snapshot: Snapshot) -> None:
     worker = {"worker_id": snapshot.process.number}
     values = snapshot.values
     if snapshot.kind == "histogram":
         for coarse, fine in _HISTOGRAMS:
-            _add_histogram(metrics[coarse.name], coarse, worker, own, fine, values)
+            _add_histogram(sums, coarse, worker, own, fine, values)
         handled = sum(own.buckets(c.HTTP_DURATION, values).values())
-        requests = c.WORKER_REQUESTS.name
-        metrics[requests].add_sample(requests, worker, handled)
-        busy = c.WORKER_BUSY.name
-        metrics[busy].add_sample(busy, worker, own.total(c.HTTP_DURATION, values))
+        sums.add(c.WORKER_REQUESTS, c.WORKER_REQUESTS.name, worker, handled)
+        busy = own.sums(c.HTTP_DURATION, values)
+        sums.add(c.WORKER_BUSY, c.WORKER_BUSY.name, worker, *busy)
     elif snapshot.kind == "counter":
         for family in (c.WORKER_FAILED, c.WORKER_ERRORS):
-            totals: dict[Labels, float] = {}
             for _, labels, at in own.cells.get(family.storage_name, ()):
-                totals[labels] = totals.get(labels, 0.0) + values[at]
-            for labels, value in totals.items():
-                metrics[family.name].add_sample(family.name, {**worker, **dict(labels)}, value)
+                sums.add(family, family.name, {**worker, **dict(labels)}, values[at])
     elif snapshot.kind == "gauge_liveall":
         if snapshot.process.alive is not False:
             for family in (c.WORKER_IN_PROGRESS, c.WORKER_CAPACITY):
                 for *_, at in own.cells.get(family.name, ()):
-                    metrics[family.name].add_sample(family.name, worker, values[at])
-        _add_state(metrics[c.WORKER_STATE.name], own, snapshot)
+                    sums.add(family, family.name, worker, values[at])
+        _add_state(sums, own, snapshot)
 
 
-def _add_state(metric: Metric, own: _Own, snapshot: Snapshot) -> None:
+def _add_state(sums: _Sums, own: _Own, snapshot: Snapshot) -> None:
     """Only the state entered last; a process that is gone has stopped, whatever it said last."""
     entered = {
         dict(labels)["state"]: snapshot.values[at]
@@ -169,11 +179,12 @@ def _add_state(metric: Metric, own: _Own, snapshot: Snapshot) -> None:
     if process.alive is False:
         state, since = "stopped", max(since, process.ended or 0.0)
     labels = {"worker_id": process.number, "state": state, "timestamp": str(int(since))}
-    metric.add_sample(metric.name, labels, 0.0 if state == "stopped" else 1.0)
+    value = 0.0 if state == "stopped" else 1.0
+    sums.add(c.WORKER_STATE, c.WORKER_STATE.name, labels, value)
 
 
 def _add_histogram(
-    metric: Metric,
+    sums: _Sums,
     coarse: c.Family,
     worker: dict[str, str],
     own: _Own,
@@ -184,24 +195,16 @@ def _add_histogram(
     for bound in (*coarse.buckets, float("inf")):
         labels = {**worker, "le": floatToGoString(bound)}
         level = sum(value for at_most, value in buckets.items() if at_most <= bound)
-        metric.add_sample(f"{coarse.name}_bucket", labels, level)
-    metric.add_sample(f"{coarse.name}_count", worker, sum(buckets.values()))
-    metric.add_sample(f"{coarse.name}_sum", worker, own.total(fine, values))
+        sums.add(coarse, f"{coarse.name}_bucket", labels, level)
+    sums.add(coarse, f"{coarse.name}_count", worker, sum(buckets.values()))
+    sums.add(coarse, f"{coarse.name}_sum", worker, *own.sums(fine, values))
 
 
-def _add_exits(metrics: dict[str, Metric], own: _Own, values: memoryview[Any]) -> None:
+def _add_exits(sums: _Sums, own: _Own, values: memoryview[Any]) -> None:
     """The documented restart families: each exit the masters saw, under three names."""
-    exits = own.cells.get(c.WORKER_EXITS.storage_name, ())
-    for family in (c.WORKER_RESTARTS, c.WORKER_RESTART_COUNT, c.MASTER_RESTART_COUNT):
-        metric = metrics[family.name]
-        totals = {tuple(s.labels.values()): s.value for s in metric.samples}
-        for _, labels, at in exits:
-            facts = dict(labels)
-            facts["reason"] = facts["cause"]
-            facts["restart_type"] = c.RESTART_TYPES.get(facts["cause"], "error")
-            identity = tuple(facts[name] for name in family.labels)
-            totals[identity] = totals.get(identity, 0.0) + values[at]
-        metric.samples.clear()
-        for identity, value in totals.items():
-            sample = dict(zip(family.labels, identity, strict=True))
-            metric.add_sample(family.name, sample, value)
+    for _, labels, at in own.cells.get(c.WORKER_EXITS.storage_name, ()):
+        facts = dict(labels)
+        facts["reason"] = facts["cause"]
+        facts["restart_type"] = c.RESTART_TYPES.get(facts["cause"], "error")
+        for family in (c.WORKER_RESTARTS, c.WORKER_RESTART_COUNT, c.MASTER_RESTART_COUNT):
+            sums.add(family, family.name, {name: facts[name] for name in family.labels}, values[at])

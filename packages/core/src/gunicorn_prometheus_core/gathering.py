@@ -1,7 +1,8 @@
-"""Getting many doubles of a snapshot by position, in calls that run in C."""
+"""Getting many doubles of a snapshot by position and adding them up, in calls that run in C."""
 
 from __future__ import annotations
 
+import math
 import operator
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,6 +30,14 @@ def gather(positions: Sequence[int]) -> Gather:
     if step > 0 and list(positions) == list(range(first, first + step * size, step)):
         return operator.itemgetter(slice(first, first + step * (size - 1) + 1, step))
     return operator.itemgetter(*positions)
+
+
+def exact_sum(parts: Sequence[float]) -> float:
+    """The sum as if added up without rounding, so it doesn't depend on how it is split up."""
+    try:
+        return math.fsum(parts)
+    except (OverflowError, ValueError):  # infinities of both signs, which sum to NaN
+        return sum(parts)
 
 
 class Column:

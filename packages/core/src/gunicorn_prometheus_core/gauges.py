@@ -53,6 +53,8 @@ class GaugeTable(Table):
         mode, twins = self._mode, self._twins
         for column, snapshot in zip(columns, snapshots, strict=True):
             values, process = snapshot.values, snapshot.process.name
+            if snapshot.instance:
+                process = f"{snapshot.instance}/{process}"
             rows = [twins.get(row, row) for row in column.rows] if twins else column.rows
             for row, position in zip(rows, column.at, strict=False):
                 value = values[position]

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from .errors import SettingsError
 
@@ -41,11 +42,65 @@ def _integer(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+def _seconds(low: float, high: float) -> Callable[[str], float]:
+    def parse(value: str) -> float:
+        number = float(value)
+        if not low <= number <= high:  # not a number is not in between either
+            raise ValueError(value)
+        return number
+
+    return parse
+
+
+def _one_of(*names: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value.strip() not in names:
+            raise ValueError(value)
+        return value.strip()
+
+    return parse
+
+
+def _addresses(value: str) -> tuple[tuple[str, int], ...]:
+    return tuple(_address(one) for one in value.split(","))
+
+
+def _address(value: str) -> tuple[str, int]:
+    host, separator, port = value.strip().rpartition(":")
+    if not host or not separator:
+        raise ValueError(value)
+    return host.strip("[]"), _integer(1, 65535)(port)
+
+
+def _redis_url(value: str) -> str:
+    parts = urlsplit(value.strip())
+    if parts.scheme not in ("redis", "rediss", "unix"):
+        raise ValueError(value)
+    if not (parts.path if parts.scheme == "unix" else parts.hostname):
+        raise ValueError(value)
+    if parts.port == 0:  # what is no number raises by itself
+        raise ValueError(value)
+    return value.strip()
+
+
 def _setting(
-    env: str, default: Any, parse: Callable[[str], Any], allowed: str, help_text: str
+    env: str,
+    default: Any,
+    parse: Callable[[str], Any],
+    allowed: str,
+    help_text: str,
+    *,
+    secret: bool = False,
 ) -> Any:
-    metadata = {"env": env, "parse": parse, "allowed": allowed, "help": help_text}
-    return field(default=default, metadata=metadata)
+    """A setting; the value of a secret one is in no message and no ``repr``."""
+    metadata = {
+        "env": env,
+        "parse": parse,
+        "allowed": allowed,
+        "help": help_text,
+        "secret": secret,
+    }
+    return field(default=default, metadata=metadata, repr=not secret)
 
 
 @dataclass(frozen=True)
@@ -89,6 +144,27 @@ class Settings:
         "the name of an installed storage backend",
         "Storage backend that the metrics are served from.",
     )
+    publish_seconds: float = _setting(
+        "GUNICORN_PROMETHEUS_PUBLISH_SECONDS",
+        2.0,
+        _seconds(0.05, 3600),
+        "seconds from 0.05 to 3600",
+        "How often this host's values are published to a storage that hosts share.",
+    )
+    instance: str | None = _setting(
+        "GUNICORN_PROMETHEUS_INSTANCE",
+        None,
+        _text,
+        "a name",
+        "Name of this host in a storage that hosts share. Not set: its host name.",
+    )
+    scope: str = _setting(
+        "GUNICORN_PROMETHEUS_SCOPE",
+        "all",
+        _one_of("all", "instance"),
+        "all or instance",
+        "What the metrics of a storage that hosts share are about: all of them, or this one only.",
+    )
     redis_enabled: bool = _setting(
         "REDIS_ENABLED",
         False,
@@ -96,12 +172,113 @@ class Settings:
         "true or false",
         "The documented way to say GUNICORN_PROMETHEUS_STORAGE=redis.",
     )
+    redis_url: str | None = _setting(
+        "REDIS_URL",
+        None,
+        _redis_url,
+        "a URL such as redis://user:password@host:6379/0, rediss://... for TLS, or "
+        "unix:///path/to/socket; special characters in its parts are percent-encoded",
+        "Where Redis is, instead of host, port, database, user and password.",
+        secret=True,
+    )
+    redis_host: str = _setting(
+        "REDIS_HOST", "127.0.0.1", _text, "a host name or an IP address", "Host of Redis."
+    )
+    redis_port: int = _setting(
+        "REDIS_PORT", 6379, _integer(1, 65535), "a whole number from 1 to 65535", "Port of Redis."
+    )
+    redis_db: int = _setting(
+        "REDIS_DB", 0, _integer(0, 1_000_000), "a whole number", "Number of the Redis database."
+    )
+    redis_username: str | None = _setting(
+        "REDIS_USERNAME", None, _text, "a user name", "ACL user that logs in to Redis."
+    )
+    redis_password: str | None = _setting(
+        "REDIS_PASSWORD", None, _text, "a password", "Password for Redis.", secret=True
+    )
+    redis_key_prefix: str = _setting(
+        "REDIS_KEY_PREFIX",
+        "gunicorn",
+        _text,
+        "a text",
+        "What the names of all keys in Redis begin with. Servers with the same prefix are summed "
+        "up, so give every application one of its own.",
+    )
+    redis_ttl_seconds: float = _setting(
+        "REDIS_TTL_SECONDS",
+        300.0,
+        _seconds(0.5, 604_800),
+        "seconds from 0.5 to 604800",
+        "A host that has published nothing for so long is taken for dead: its counts are kept, "
+        "its live gauges are not.",
+    )
+    redis_ttl_disabled: bool = _setting(
+        "REDIS_TTL_DISABLED",
+        False,
+        _flag,
+        "true or false",
+        "Never take a host for dead, and let no key in Redis expire.",
+    )
+    redis_timeout_seconds: float = _setting(
+        "REDIS_TIMEOUT_SECONDS",
+        1.0,
+        _seconds(0.01, 60),
+        "seconds from 0.01 to 60",
+        "How long to wait for Redis, for a connection and for each answer; also the most that "
+        "Redis can delay a scrape.",
+    )
+    redis_tls: bool = _setting(
+        "REDIS_TLS", False, _flag, "true or false", "Speak TLS with Redis, as rediss:// does."
+    )
+    redis_tls_ca: str | None = _setting(
+        "REDIS_TLS_CA",
+        None,
+        _text,
+        "a path",
+        "File with the certificates of the authorities that Redis' certificate may come from. "
+        "Not set: those of the system.",
+    )
+    redis_tls_cert: str | None = _setting(
+        "REDIS_TLS_CERT", None, _text, "a path", "File with our client certificate for Redis."
+    )
+    redis_tls_key: str | None = _setting(
+        "REDIS_TLS_KEY", None, _text, "a path", "File with the key of our client certificate."
+    )
+    redis_sentinels: tuple[tuple[str, int], ...] = _setting(
+        "REDIS_SENTINELS",
+        (),
+        _addresses,
+        "addresses such as host1:26379,host2:26379",
+        "Sentinels that know where Redis is, instead of host and port.",
+    )
+    redis_sentinel_service: str = _setting(
+        "REDIS_SENTINEL_SERVICE", "mymaster", _text, "a name", "Name of Redis at the Sentinels."
+    )
+    redis_sentinel_username: str | None = _setting(
+        "REDIS_SENTINEL_USERNAME", None, _text, "a user name", "ACL user at the Sentinels."
+    )
+    redis_sentinel_password: str | None = _setting(
+        "REDIS_SENTINEL_PASSWORD",
+        None,
+        _text,
+        "a password",
+        "Password for the Sentinels.",
+        secret=True,
+    )
+    redis_cluster: bool = _setting(
+        "REDIS_CLUSTER",
+        False,
+        _flag,
+        "true or false",
+        "Redis is a cluster, and host and port are those of any of its nodes.",
+    )
     sidecar_mode: bool = _setting(
         "SIDECAR_MODE",
         False,
         _flag,
         "true or false",
-        "Serve no metrics from this server, because a sidecar reads its pages.",
+        "Serve no metrics from this server, because a sidecar reads its pages. To a storage that "
+        "hosts share its metrics are published all the same.",
     )
     endpoint_limit: int = _setting(
         "GUNICORN_PROMETHEUS_ENDPOINT_LIMIT",
@@ -133,8 +310,9 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         try:
             values[declared.name] = declared.metadata["parse"](value)
         except ValueError:
+            shown = "(a secret)" if declared.metadata["secret"] else repr(value)
             raise SettingsError(
-                f"{name}={value!r} (from the environment): "
+                f"{name}={shown} (from the environment): "
                 f"must be {declared.metadata['allowed']} (default: {declared.default})"
             ) from None
     return Settings(**values)

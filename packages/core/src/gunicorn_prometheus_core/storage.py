@@ -69,16 +69,31 @@ class Storage(Protocol):
     the place itself is
     :class:`~gunicorn_prometheus_core.errors.StorageUnavailable`, raised
     ``from`` the cause; every other exception is a defect of the backend.
+
+    This host's own values are always in its pages (the storage ``mmap``). A
+    backend that is shared by hosts only moves snapshots between them.
     """
 
+    @property
+    def instance(self) -> str:
+        """Name that others see this host's snapshots under; "" when nobody else sees them."""
+
     def publish(self, snapshots: Iterable[Snapshot]) -> None:
-        """Make these absolute values visible. Idempotent: repeating it does no harm."""
+        """Make these absolute values visible. Idempotent: repeating it does no harm.
+
+        The snapshots are all that this host has; what was published before and is not among
+        them is gone. Their ``keys`` and ``at`` may grow meanwhile: what counts is what
+        ``values`` has room for.
+        """
 
     def collect(self) -> Sequence[Snapshot]:
-        """The latest snapshots of all processes of all instances."""
+        """The latest snapshots of all processes.
+
+        Of a shared storage: of all instances but this one, each with its instance's name.
+        """
 
     def processes(self) -> Sequence[Process]:
-        """The processes of this host that have recorded, alive and dead."""
+        """The processes whose snapshots ``collect`` gave last, alive and dead."""
 
     def retire(self, instance: str) -> None:
         """An instance is gone for good: keep its counts, forget its live gauges."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from .catalogue import PER_WORKER
 from .families import Block, MergedFamily
-from .gathering import Column, gather
+from .gathering import Column, exact_sum, gather
 from .recording import key
 from .series import Series, parse
 from .storage import Snapshot
@@ -166,7 +166,9 @@ class SummedTable(Table):
     def _totals(self, columns: list[Column], snapshots: Sequence[Snapshot]) -> Sequence[float]:
         size = len(self._rows)
         parts = [c.gather(s.values, size) for c, s in zip(columns, snapshots, strict=True)]
-        totals = list(map(sum, zip(*parts, strict=True)))
+        # Where hosts come, go and are added to the archive, sums must not depend on the order.
+        add = exact_sum if any(s.instance for s in snapshots) else sum
+        totals = list(map(add, zip(*parts, strict=True)))
         for row, twin in self._twins.items() if totals else ():
             totals[twin] += totals[row]
         return totals

@@ -82,6 +82,8 @@ class MmapBackend:
 class MmapStorage:
     """The pages of one host, read where they are: publishing is nothing to do."""
 
+    instance = ""
+
     def __init__(self, directory: str) -> None:
         access = directories.access_to(directory) if os.access(directory, os.W_OK) else None
         self._reader = Reader(directory, access, self._count_quarantine)

@@ -21,7 +21,7 @@ _PRIVATE_PREFIX = "gunicorn-prometheus-"
 #: Its presence says that the directory was made for one server and may be removed.
 _PRIVATE_MARK = "private"
 _ABANDONED_SECONDS = 10.0
-_OURS = (".db", ".db.new", ".db.corrupt", slots.SUFFIX)
+_OURS = (".db", ".db.new", ".db.corrupt", ".run", ".run.new", slots.SUFFIX)
 
 
 def access_to(path: str, uid: int | None = None, gid: int | None = None) -> Access:
