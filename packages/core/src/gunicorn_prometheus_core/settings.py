@@ -151,6 +151,14 @@ class Settings:
         "seconds from 0.05 to 3600",
         "How often this host's values are published to a storage that hosts share.",
     )
+    storage_timeout_seconds: float = _setting(
+        "GUNICORN_PROMETHEUS_STORAGE_TIMEOUT_SECONDS",
+        1.0,
+        _seconds(0.01, 60),
+        "seconds from 0.01 to 60",
+        "How long to wait for a storage that hosts share: for a connection, for each of its "
+        "answers, and in a scrape altogether.",
+    )
     instance: str | None = _setting(
         "GUNICORN_PROMETHEUS_INSTANCE",
         None,
@@ -218,14 +226,6 @@ class Settings:
         _flag,
         "true or false",
         "Never take a host for dead, and let no key in Redis expire.",
-    )
-    redis_timeout_seconds: float = _setting(
-        "REDIS_TIMEOUT_SECONDS",
-        1.0,
-        _seconds(0.01, 60),
-        "seconds from 0.01 to 60",
-        "How long to wait for Redis, for a connection and for each answer; also the most that "
-        "Redis can delay a scrape.",
     )
     redis_tls: bool = _setting(
         "REDIS_TLS", False, _flag, "true or false", "Speak TLS with Redis, as rediss:// does."

@@ -97,7 +97,7 @@ class PrometheusMaster(Arbiter):
             self._count(catalogue.MASTER_SIGNALS, 0, reason=reason)
         self._count(catalogue.EXPORTER_RESTARTS, 0)
         self._count(catalogue.EXPORTER_BIND_FAILURES, 0)
-        if not self._settings.sidecar_mode:
+        if not self._settings.sidecar_mode or self._settings.backend != "mmap":
             errorlog = self.cfg.errorlog
             self._exporter = Exporter(
                 self._settings,

@@ -65,6 +65,8 @@ class Exporter:
     ) -> None:
         self._settings = settings
         self._directory = directory
+        #: In sidecar mode the process is there to publish only.
+        self._serves = not settings.sidecar_mode
         self._uid, self._gid = uid, gid
         self._log_path = log_path
         self._on_restart = on_restart
@@ -93,13 +95,14 @@ class Exporter:
     def tend(self) -> None:
         """Bind, start or restart, whatever is due. Never waits, never raises OSError."""
         now = time.monotonic()
-        if self._socket is None and now >= self._next_bind:
+        if self._serves and self._socket is None and now >= self._next_bind:
             self._next_bind = now + _BIND_RETRY_SECONDS
             self._bind()
         self.reap()
         if self._process is not None and self._process.returncode is not None:
             self._note_end(self._process.returncode, now)
-        if self._socket is not None and self._process is None and now >= self._next_start:
+        has_socket = self._socket is not None or not self._serves
+        if has_socket and self._process is None and now >= self._next_start:
             self._start(now)
 
     def reap(self) -> None:
@@ -153,22 +156,21 @@ class Exporter:
 
     def _start(self, now: float) -> None:
         server = plugins.find(plugins.SERVER, "default")
-        assert self._socket is not None
         if server is None:
             remedy = plugins.REMEDIES[plugins.SERVER, "default"]
             self._complain("metrics are recorded but not served: pip install %s", remedy)
             self._next_start = float("inf")
             return
-        fd = self._socket.fileno()
+        fds = () if self._socket is None else (self._socket.fileno(),)
         command = [
             sys.executable,
             *("-m", server.module.removesuffix(".__main__")),
-            *("--fd", str(fd)),
+            *(("--fd", str(*fds)) if fds else ("--publish-only",)),
             *("--directory", self._directory),
             *("--parent", str(os.getpid())),
         ]
         try:
-            self._process = self._spawn(command, fd)
+            self._process = self._spawn(command, fds)
         except OSError as error:
             self._pause = min(_LONGEST_PAUSE, self._pause * 2 or 0.1)
             self._next_start = now + self._pause
@@ -177,7 +179,7 @@ class Exporter:
             self._started = now
             log.info("Exporter process: %s", self._process.pid)
 
-    def _spawn(self, command: list[str], fd: int) -> subprocess.Popen[bytes]:
+    def _spawn(self, command: list[str], fds: tuple[int, ...]) -> subprocess.Popen[bytes]:
         # Not from the working directory: a module of the application must not take a name of ours.
         environment = {**os.environ, "PYTHONSAFEPATH": "1"}
         output = open(self._log_path, "ab") if self._log_path else None  # noqa: SIM115  closed below
@@ -188,7 +190,7 @@ class Exporter:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                pass_fds=(fd,),
+                pass_fds=fds,
                 # Its own session: Ctrl-C is for the master, which ends the exporter last.
                 start_new_session=True,
                 **self._identity(),

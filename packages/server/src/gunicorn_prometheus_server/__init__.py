@@ -3,5 +3,6 @@
 * :mod:`~gunicorn_prometheus_server.__main__`: the program
 * :mod:`~gunicorn_prometheus_server.app`: what it answers
 * :mod:`~gunicorn_prometheus_server.scrapes`: computing scrapes, one at a time
+* :mod:`~gunicorn_prometheus_server.publishing`: a storage that hosts share, beside the pages
 * :mod:`~gunicorn_prometheus_server.serving`: the process around it
 """

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -20,35 +21,58 @@ from gunicorn_prometheus_core import plugins, settings
 from gunicorn_prometheus_core.errors import MissingPart, SettingsError, StorageUnavailable
 from gunicorn_prometheus_core.exposition import Collector, Exposition
 from gunicorn_prometheus_core.logs import log
+from gunicorn_prometheus_core.recording import Pages
 
 from .app import App
+from .publishing import Health, Shared
 from .scrapes import Scrapes
-from .serving import serve
+from .serving import serve, stand_by
 
 
 def main(argv: list[str] | None = None) -> int:
     """Serve until asked to end. Gives the exit status."""
     arguments = _arguments(argv)
     _log_like_gunicorn()
-    try:
-        effective = settings.load()
-        directory = arguments.directory or effective.multiproc_dir
-        if directory is None:
-            raise SettingsError("PROMETHEUS_MULTIPROC_DIR is not set: nothing to serve")
-        storage = plugins.load(plugins.STORAGE, effective.backend)().open(effective, directory)
-        recorder = plugins.load(plugins.STORAGE, "mmap")().activate(directory)
-        recorder.bind("exporter")
-        listener = _listener(arguments.fd, effective)
-    except (SettingsError, MissingPart, StorageUnavailable, OSError) as error:
-        log.error("%s", error)
-        return 1
-    try:
-        app = App(Scrapes(Exposition(storage, _collectors()), recorder))
-        asyncio.run(serve(app, listener, arguments.parent))
-    finally:
-        storage.close()
-        recorder.close()
+    with contextlib.ExitStack() as stack:
+        try:
+            effective = settings.load()
+            pages = plugins.load(plugins.STORAGE, "mmap")()
+            directory = arguments.directory or _directory(effective, pages, stack)
+            storage = stack.enter_context(contextlib.closing(pages.open(effective, directory)))
+            backend = None
+            if effective.backend != "mmap":
+                backend = plugins.load(plugins.STORAGE, effective.backend)()
+                backend = backend.open(effective, directory)
+            recorder = pages.activate(directory)
+            stack.callback(recorder.close)
+            recorder.bind("exporter")
+            listener = None if arguments.publish_only else _listener(arguments.fd, effective)
+        except (SettingsError, MissingPart, StorageUnavailable, OSError) as error:
+            log.error("%s", error)
+            return 1
+        collectors = _collectors()
+        if backend is not None:
+            storage = Shared(storage, backend, effective, recorder, arguments.parent)
+            collectors["storage"] = Health(storage)
+            storage.start()
+            stack.callback(storage.stop)
+        if listener is None:
+            asyncio.run(stand_by(arguments.parent))
+        else:
+            app = App(Scrapes(Exposition(storage, collectors), recorder))
+            asyncio.run(serve(app, listener, arguments.parent))
     return 0
+
+
+def _directory(effective: settings.Settings, pages: Pages, stack: contextlib.ExitStack) -> str:
+    """The configured directory; a private one where others' pages come from elsewhere."""
+    if effective.multiproc_dir is not None:
+        return effective.multiproc_dir
+    if effective.backend == "mmap":
+        raise SettingsError("PROMETHEUS_MULTIPROC_DIR is not set: nothing to serve")
+    own = pages.prepare(effective, uid=os.geteuid(), gid=os.getegid())
+    stack.callback(own.discard)
+    return own.path
 
 
 class _Parser(argparse.ArgumentParser):
@@ -64,6 +88,9 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--directory", help="directory of the pages (PROMETHEUS_MULTIPROC_DIR)")
     parser.add_argument("--fd", type=int, help="listening socket, as an inherited descriptor")
+    parser.add_argument(
+        "--publish-only", action="store_true", help="serve nothing, publish to a shared storage"
+    )
     parser.add_argument("--parent", type=int, help="end when this is no longer the parent's pid")
     return parser.parse_args(argv)
 

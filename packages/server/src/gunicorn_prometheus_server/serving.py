@@ -55,3 +55,14 @@ async def _watch(server: uvicorn.Server, parent: int) -> None:
     while os.getppid() == parent:
         await asyncio.sleep(_LOOK_SECONDS)
     server.should_exit = True
+
+
+async def stand_by(parent: int | None) -> None:
+    """Serve nothing until SIGTERM or SIGINT comes, or the parent process is gone."""
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    while not ended.is_set() and parent in (None, os.getppid()):
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(ended.wait(), _LOOK_SECONDS)

@@ -162,7 +162,7 @@ def fold(
     """Add the counts of an instance to the archive and take it out of the index.
 
     Gives what was added; None when somebody else has done something with it meanwhile.
-    ``remembered`` is what to add if the server has lost the data.
+    ``remembered`` is what to add if the server has lost the data; None to leave it alone then.
     """
     data = names.data(instance)
     with redis.pipeline(transaction=True) as pipe:
@@ -170,19 +170,21 @@ def fold(
             pipe.watch(names.version, *data)
             if pipe.zscore(names.instances, instance) is None:
                 return None
-            present = [key for key in data if pipe.exists(key)]
             archive = _read(pipe, names)
-            incoming = _data(pipe, data) or remembered or Incoming()
+            incoming = _data(pipe, data) or remembered
+            if incoming is None:
+                return None
             added = counts.of_instance(incoming)
             processes = {name: incoming.process(name) for name, _ in incoming.pages}
             archive = archive.with_more(instance, added, processes, time.time())
             pipe.multi()
             _write(pipe, names, archive, lasting=lasting)
             pipe.zrem(names.instances, instance)
-            for key, remains in zip(data, names.remains(instance), strict=True):
-                if key in present:
-                    pipe.rename(key, remains)
-                    pipe.expire(remains, max(1, int(remains_seconds)))
+            pipe.delete(*data)
+            # What was added, for the case that it comes back: the data itself may be damaged.
+            write(pipe, names.remains(instance), counts.stored(added, ()))
+            for key in names.remains(instance):
+                pipe.expire(key, max(1, int(remains_seconds)))
             pipe.execute()
         except WatchError:
             return None

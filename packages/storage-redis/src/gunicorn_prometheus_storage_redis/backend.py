@@ -15,7 +15,7 @@ from . import archive, counts, encoding
 from .archive import LIFETIME_SECONDS
 from .connection import Connection, Redis
 from .counts import Counts
-from .incoming import read
+from .incoming import Incoming, read
 from .membership import Membership
 from .names import ARCHIVE, Names
 from .outgoing import Outgoing, Update
@@ -52,6 +52,7 @@ class RedisStorage:
         #: Time of our last publish as it stands in the index; None when that isn't known.
         self._score: float | None = None
         self._latest = 0.0
+        self._turn = 0
         self._extended = 0.0
         self._processes: list[Process] = []
         self._show_base()
@@ -113,11 +114,9 @@ class RedisStorage:
         lasting = self._settings.redis_ttl_disabled
         extending = not lasting and (update.full or now - self._extended > _EXTEND_SECONDS)
         with redis.pipeline(transaction=True) as pipe:
-            pipe.zscore(names.instances, me)
-            pipe.exists(*data)
-            pipe.zscore(names.folded, me)
             pipe.zrange(names.instances, 0, -1, withscores=True)
             pipe.get(names.version)
+            self._ask_whether_whole(pipe, data)
             # The first publish of an instance puts it into the index; any other one finds it
             # there, or others have added it to the archive.
             pipe.zadd(names.instances, {me: stamp}, xx=self._score is not None)
@@ -134,15 +133,31 @@ class RedisStorage:
                     pipe.expire(key, LIFETIME_SECONDS)
                 for key in names.data(ARCHIVE):
                     pipe.expire(key, LIFETIME_SECONDS)
-            score, present, folded, index, version, *_ = pipe.execute()
-        self._latest = stamp
-        expected = score == self._score and (folded is None or score is not None)
-        if not expected or not (update.full or present == len(data)):
+            listed, version, size, *_ = pipe.execute()
+        index = {name.decode(): score for name, score in listed}
+        whole = update.full or size == self._size()
+        self._latest, self._turn = stamp, self._turn + 1
+        if index.get(me) != self._score or not whole:
             return None
         self._score = stamp
         self._outgoing.stored = update.stored
         self._extended = now if extending else self._extended
-        return {name.decode(): when for name, when in index}, version
+        return index, version
+
+    def _ask_whether_whole(self, pipe: Any, data: tuple[str, str, str]) -> None:
+        """Servers that evict take single keys. To be brief, one is looked at each time."""
+        match self._turn % 3:
+            case 0:
+                pipe.hlen(data[0])
+            case turn:
+                pipe.strlen(data[turn])
+
+    def _size(self) -> int | None:
+        """The size that the same key should have."""
+        stored = self._outgoing.stored
+        if stored is None:
+            return None
+        return len((stored.chunks, stored.log, stored.state)[self._turn % 3])
 
     def _begin_anew(self) -> None:
         self._score = None
@@ -168,11 +183,12 @@ class RedisStorage:
         self._begin_anew()
 
     def _folded(self, remains: encoding.Stored | None) -> Counts:
-        """What of us has been added to the archive: what was there then, or what we stored last."""
-        known = remains or self._outgoing.stored
+        """What of us has been added to the archive: what was left, or what we stored last."""
         try:
-            if known is not None:
-                return counts.of_instance(read(known))
+            if remains is not None:
+                return counts.of_archive(read(remains))
+            if self._outgoing.stored is not None:
+                return counts.of_instance(read(self._outgoing.stored))
         except encoding.Damaged as error:
             log.error("what was added to the archive of this host can't be read: %s", error)
         log.error("it isn't known what was added to the archive of this host: it counts twice")
@@ -186,16 +202,18 @@ class RedisStorage:
         lasting = self._settings.redis_ttl_disabled
         self._mind_archive(redis, version, lasting=lasting)
         for name in self._view.lost - index.keys():
-            other = self._view.others[name]
-            archive.bring_back_instance(
-                redis, self._names, name, other.incoming.stored, other.score
-            )
+            lost = self._view.others[name]
+            archive.bring_back_instance(redis, self._names, name, lost.incoming.stored, lost.score)
         if lasting:
             return
         self._membership.look(index, time.monotonic())
         for name in self._membership.dead(self._run.instance, self._settings.publish_seconds):
             other = self._view.others.get(name)
             remembered = other.incoming if other is not None else None
+            # Where the data is damaged, those who remember it come first.
+            last = self._membership.silent(name) >= 2 * self._settings.redis_ttl_seconds
+            if remembered is None and last:
+                remembered = Incoming()
             if archive.fold(redis, self._names, name, remembered, lasting=lasting) is not None:
                 log.info("%s is dead; its counts are kept", name)
 
@@ -242,7 +260,7 @@ class RedisStorage:
         with self._reaching() as redis:
             lasting = self._settings.redis_ttl_disabled
             if instance != self._run.instance:
-                archive.fold(redis, self._names, instance, None, lasting=lasting)
+                archive.fold(redis, self._names, instance, Incoming(), lasting=lasting)
             elif self._run.hold() and self._score is not None:
                 remains = self._settings.redis_ttl_seconds
                 folded = archive.fold(

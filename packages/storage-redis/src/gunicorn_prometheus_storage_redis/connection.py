@@ -93,7 +93,8 @@ class Connection:
         sentinel = Sentinel(settings.redis_sentinels, sentinel_kwargs=own)
         self._others = list(sentinel.sentinels)
         host, port = sentinel.discover_master(settings.redis_sentinel_service)
-        return redis.Redis(host, port, settings.redis_db, redis_connect_func=self._once, **options)
+        options["redis_connect_func"] = self._once
+        return redis.Redis(host, port, settings.redis_db, **options)
 
     def _of_cluster(self, options: dict[str, Any]) -> Redis:
         if self._settings.redis_url:
@@ -118,8 +119,9 @@ class Connection:
             self._nodes = [address for _, _, addresses in owners for address in addresses]
             for first, end, addresses in owners:
                 if first <= slot <= end:
-                    return redis.Redis(*addresses[0], redis_connect_func=self._once, **options)
-            last = redis.ClusterError(f"no node has slot {slot}")
+                    options["redis_connect_func"] = self._once
+                    return redis.Redis(*addresses[0], **options)
+            last = redis.exceptions.ClusterError(f"no node has slot {slot}")
         assert last is not None
         raise last
 
@@ -144,8 +146,8 @@ def _options(settings: Settings) -> dict[str, Any]:
     options: dict[str, Any] = {
         "username": settings.redis_username,
         "password": settings.redis_password,
-        "socket_timeout": settings.redis_timeout_seconds,
-        "socket_connect_timeout": settings.redis_timeout_seconds,
+        "socket_timeout": settings.storage_timeout_seconds,
+        "socket_connect_timeout": settings.storage_timeout_seconds,
         # Whoever uses this comes back later by himself, and must not wait now.
         "retry": Retry(NoBackoff(), 0),
     }

@@ -33,6 +33,10 @@ class Membership:
             for name, score in index.items()
         }
 
+    def silent(self, name: str) -> float:
+        """For how many seconds an instance in the index has been silent."""
+        return self._looked - self._seen[name][1]
+
     def dead(self, me: str, publish_seconds: float) -> list[str]:
         """Instances that have been silent for too long and that are for us to deal with.
 

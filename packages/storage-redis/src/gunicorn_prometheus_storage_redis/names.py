@@ -54,5 +54,5 @@ class Names:
         return f"{own}:metric:values", f"{own}:meta:keys", f"{own}:meta:state"
 
     def remains(self, instance: str) -> tuple[str, str, str]:
-        """Where an instance's data is kept for a while after it was added to the archive."""
+        """Where what was added to the archive of an instance is kept for a while."""
         return self.data(f"{instance}:folded")

@@ -87,6 +87,9 @@ class _Page:
                     exact_sum((value, -much, -little))
                     for value, (much, little) in zip(picked, base, strict=True)
                 ]
+                if self.stride == 1:
+                    # Rounding may have left less than nothing, and counters must not fall.
+                    picked = [max(0.0, value) for value in picked]
             doubles[first : first + size] = array("d", picked)
 
     def _prepare(self) -> Iterable[tuple[Any, int, int, list[tuple[float, float]] | None]]:

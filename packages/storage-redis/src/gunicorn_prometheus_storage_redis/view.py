@@ -170,8 +170,10 @@ class _Reading:
         stored: dict[str, encoding.Stored | None],
     ) -> None:
         before = self._before.others
+        # A server that has fallen back to an older state may list what we know to be folded.
+        folded = folded.union(*(one.folded for one in self.archives.values()))
         for name, score in index.items():
-            if name == self._me:
+            if name == self._me or name in folded:
                 continue
             old = before.get(name)
             if name not in stored:

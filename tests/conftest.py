@@ -1,0 +1,117 @@
+"""Real Redis servers, for the tests of several folders."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port: int = sock.getsockname()[1]
+        return port
+
+
+class RedisServer:
+    """A redis-server of ours, which keeps nothing on a disk."""
+
+    def __init__(self, folder: Path, options: tuple[str, ...], program: str) -> None:
+        self.folder, self._program = folder, program
+        given = dict(zip(options[::2], options[1::2], strict=True))
+        self.host = given.get("--bind", "127.0.0.1")
+        self.tls = "--tls-port" in given
+        self.port = int(given.get("--tls-port") or given.get("--port") or _free_port())
+        plain = "0" if self.tls else str(self.port)
+        own = {"--port": plain, "--bind": self.host, "--dir": str(folder), "--loglevel": "warning"}
+        own |= {"--save": "", "--appendonly": "no", "--repl-diskless-load": "on-empty-db"}
+        self._options = [item for pair in (own | given).items() for item in pair]
+        self._process: subprocess.Popen[bytes] | None = None
+        #: What redis-cli needs to log in.
+        self.cli_options: list[str] = []
+
+    def start(self) -> RedisServer:
+        command = [self._program, *self._options]
+        with (self.folder / "redis.log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        deadline = time.monotonic() + 20
+        while not self._is_open():
+            said = (self.folder / "redis.log").read_text()
+            assert self._process.poll() is None, said
+            assert time.monotonic() < deadline, said
+            time.sleep(0.01)
+        return self
+
+    def _is_open(self) -> bool:
+        with contextlib.suppress(OSError):
+            socket.create_connection((self.host, self.port), 1).close()
+            return True
+        return False
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def cli(self, *words: object) -> str:
+        """What redis-cli prints for a command."""
+        command = ["redis-cli", "-h", self.host, "-p", str(self.port), *self.cli_options]
+        done = subprocess.run(
+            [*command, *map(str, words)], capture_output=True, text=True, timeout=20, check=True
+        )
+        return done.stdout.strip()
+
+    def pause(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it at once; what it held is gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+@pytest.fixture(scope="session")
+def redis_program() -> str:
+    program = shutil.which("redis-server")
+    if program is None:
+        reason = "redis-server is missing: scripts/system-packages.sh"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return program
+
+
+@pytest.fixture(scope="module")
+def start_redis(
+    redis_program: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., RedisServer]]:
+    """Starts servers with these options (``"--name", "value"``); they end with the module."""
+    started: list[RedisServer] = []
+
+    def start(*options: str) -> RedisServer:
+        folder = tmp_path_factory.mktemp("redis")
+        started.append(RedisServer(folder, options, redis_program))
+        return started[-1].start()
+
+    yield start
+    for server in started:
+        server.kill()
+
+
+@pytest.fixture(scope="module")
+def redis_server(start_redis: Callable[..., RedisServer]) -> RedisServer:
+    """One server for the whole module."""
+    return start_redis()

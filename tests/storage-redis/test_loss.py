@@ -1,0 +1,303 @@
+"""A server that forgets: wiped, failed over to an older state, evicting, restarted."""
+
+import os
+import random
+from fractions import Fraction
+
+import pytest
+from redis import Redis
+
+from gunicorn_prometheus_core.errors import StorageUnavailable
+from gunicorn_prometheus_storage_redis import backend as backend_module
+
+
+@pytest.fixture
+def redis(redis_server):
+    with Redis(port=redis_server.port) as client:
+        yield client
+
+
+class Clock:
+    """Time as the backend sees it, which we make pass."""
+
+    def __init__(self):
+        self.passed = 0.0
+
+    def monotonic(self):
+        return self.passed
+
+    def time(self):
+        return 1_700_000_000.0 + self.passed
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(backend_module, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def environ(environ):
+    return environ | {"REDIS_TTL_SECONDS": "10"}
+
+
+def test_a_wiped_server_is_told_everything_again(host, redis):
+    a, b, gone = host("a"), host("b"), host("gone")
+    for number, each in enumerate((a, b, gone), 1):
+        each.count("x", number)
+        each.publish()
+    a.storage.retire(gone.instance)
+    assert a.totals() == b.totals() == {"x": 6}
+    redis.flushall()
+    assert a.totals() == b.totals() == {"x": 6}
+    a.publish()
+    assert a.totals() == b.totals() == {"x": 6}
+    b.publish()
+    new = host("new")
+    assert new.totals() == a.totals() == b.totals() == {"x": 6}
+
+
+def test_what_was_seen_of_a_host_is_brought_back_when_it_cannot_do_that_itself(host, redis, clock):
+    """A host that dies in the same moment as the server."""
+    a, b = host("a"), host("b")
+    a.count("x", 3)
+    b.count("x", 4)
+    for each in (a, b):
+        each.publish()
+    assert a.totals() == {"x": 7}
+    redis.flushall()
+    assert a.totals() == {"x": 7}
+    a.publish()
+    assert host("new").totals() == {"x": 7}
+    for _ in range(12):
+        clock.passed += 1
+        a.publish()
+    assert not redis.exists(f"test:{b.instance}:meta:state")
+    assert host("newer").totals() == a.totals() == {"x": 7}
+
+
+def test_a_host_that_was_brought_back_goes_on_as_itself(host, redis):
+    a, b = host("a"), host("b")
+    b.count("x", 4)
+    a.publish()
+    b.publish()
+    a.totals()
+    redis.flushall()
+    a.totals()
+    a.publish()
+    b.count("x")
+    b.publish()
+    assert a.totals() == {"x": 5}
+    assert "." not in b.instance
+
+
+@pytest.mark.parametrize("key", ["metric:values", "meta:keys", "meta:state"])
+def test_a_single_key_that_was_evicted_is_stored_again(host, redis, key, caplog):
+    a, b = host("a"), host("b")
+    a.count("x", 3)
+    a.publish()
+    b.totals()
+    redis.delete(f"test:{a.instance}:{key}")
+    assert b.totals() == {"x": 3}
+    assert caplog.text.count("can't be read, its former values are used") == (key != "meta:keys")
+    for _ in range(3):
+        a.publish()
+    assert b.totals() == host("new").totals() == {"x": 3}
+
+
+@pytest.mark.parametrize("key", ["metric:values", "meta:keys", "meta:state", "meta:version"])
+def test_an_archive_that_was_evicted_is_stored_again(host, redis, key):
+    a, b = host("a"), host("b")
+    b.count("x", 4)
+    for each in (a, b):
+        each.publish()
+    b.storage.retire(b.instance)
+    a.publish()
+    assert a.totals() == {"x": 4}
+    redis.delete(f"test:archive:{key}")
+    for _ in range(2):
+        assert a.totals() == {"x": 4}
+        a.publish()
+    if key == "meta:version":
+        assert host("new").totals() == {"x": 4}
+
+
+def test_garbage_in_the_place_of_data_costs_nothing_but_itself(host, redis, caplog):
+    a, b, c = host("a"), host("b"), host("c")
+    for each in (a, b):
+        each.count("x", 3)
+        each.publish()
+    assert c.totals() == {"x": 6}
+    for key, garbage in (("meta:state", b"?"), ("meta:keys", b"\0\0\0\x05xxxxx")):
+        redis.set(f"test:{a.instance}:{key}", garbage)
+        assert c.totals() == {"x": 6}
+        assert host("new").totals() == {"x": 3}
+    assert "can't be read" in caplog.text
+
+
+def test_keys_of_another_type_are_an_outage(host, redis):
+    a = host("a")
+    redis.set("test:all:meta:instances", "mine")
+    with pytest.raises(StorageUnavailable, match="WRONGTYPE"):
+        a.publish()
+
+
+def test_a_server_that_falls_back_to_an_older_state_is_brought_forward(host, redis):
+    """As after a failover to a replica that has lagged behind."""
+    a, b, gone = host("a"), host("b"), host("gone")
+    for each in (a, b, gone):
+        each.count("x", 1)
+        each.publish()
+    a.totals()
+    older = {key: redis.dump(key) for key in redis.keys("*")}
+    for each in (a, b, gone):
+        each.count("x", 10)
+        each.publish()
+    a.storage.retire(gone.instance)
+    a.publish()
+    assert a.totals() == b.totals() == {"x": 33}
+    redis.flushall()
+    for key, dump in older.items():
+        redis.restore(key, 0, dump)
+    for each in (a, b):  # as their connections would have been
+        each.storage._connection.close()
+        each.storage._begin_anew()
+    assert a.totals() == b.totals() == {"x": 33}
+    a.publish()
+    assert a.totals() == b.totals() == {"x": 33}
+    b.publish()
+    assert a.totals() == b.totals() == host("new").totals() == {"x": 33}
+
+
+def test_an_archive_begun_meanwhile_is_added_to(host, redis):
+    a, first = host("a"), host("first")
+    first.count("x", 1)
+    a.publish()
+    first.publish()
+    a.storage.retire(first.instance)
+    a.publish()
+    assert a.totals() == {"x": 1}
+    redis.flushall()
+    late, later = host("late"), host("later")
+    late.count("x", 10)
+    late.publish()
+    later.publish()
+    later.storage.retire(late.instance)
+    assert later.totals() == {"x": 10}
+    for _ in range(3):
+        a.publish()
+        assert a.totals() in ({"x": 1}, {"x": 11})
+    later.publish()
+    assert a.totals() == later.totals() == host("new").totals() == {"x": 11}
+
+
+def test_a_connection_that_the_server_has_closed_is_an_outage(host, redis):
+    """Behind a new one could be another server, so what it knows must be asked first."""
+    a = host("a")
+    a.count("x")
+    a.publish()
+    redis.client_kill_filter(_type="normal", skipme=True)
+    with pytest.raises(StorageUnavailable):
+        a.publish()
+    a.publish()
+    assert host("b").totals() == {"x": 1}
+
+
+def test_a_directory_that_cannot_be_written_to_is_said_once(host, tmp_path, caplog, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    a = host("a")
+    a.count("x", 3)
+    a.publish()
+    assert host("b").totals() == {"x": 3}
+    assert caplog.text.count("will count twice") == 2  # once for each of the two
+
+
+@pytest.mark.parametrize("seed", range(int(os.environ.get("REDIS_SEEDS", "12"))))
+def test_whatever_happens_no_counter_falls_and_every_count_counts_once(host, redis, clock, seed):
+    """Random histories of hosts, servers and connections, against plain arithmetic."""
+    rng = random.Random(seed)
+    survivor = host("survivor")
+    hosts = [host(f"host-{number}") for number in range(3)]
+    expected = Fraction(0)
+    seen = {}
+
+    def watch():
+        nonlocal seen
+        try:
+            now = survivor.totals()
+        except StorageUnavailable:
+            return
+        for name, value in seen.items():
+            assert now.get(name, 0) >= value, (name, value, now)
+        seen = now
+
+    def attempt(action):
+        try:
+            action()
+        except StorageUnavailable:
+            return False
+        return True
+
+    def settle(publishing):
+        for _ in range(4):
+            for each in publishing:
+                attempt(each.publish)
+
+    for _ in range(120):
+        one = rng.choice(hosts)
+        match rng.choice("ccccccpppppppwwwwsfkdgre"):
+            case "c":
+                amount = rng.choice([1, 2, 0.1, 1e-9])
+                rng.choice([one, survivor]).count("x", amount, path=str(rng.randrange(3)))
+            case "p":
+                attempt(one.publish)
+            case "w":
+                attempt(survivor.publish)
+                watch()
+            case "s":  # a new exporter process
+                one.start()
+            case "f":  # the server is wiped, while the survivor has seen everything
+                settle([survivor, *hosts])
+                watch()
+                redis.flushall()
+            case "k":
+                redis.client_kill_filter(_type="normal", skipme=True)
+            case "d":  # somebody is silent for too long
+                settle([survivor, *hosts])
+                for _ in range(20):
+                    clock.passed += 1
+                    attempt(survivor.publish)
+                    for each in hosts:
+                        if each is not one:
+                            attempt(each.publish)
+                watch()
+            case "g":  # a host ends, another takes its place
+                settle([survivor, *hosts])
+                attempt(lambda one=one: one.storage.retire(one.instance))
+                one.storage.close()
+                expected += sum(
+                    Fraction(v) for v in one.pages and one.pages["worker-0", "counter"].values
+                )
+                hosts[hosts.index(one)] = host(f"{one.environ['GUNICORN_PROMETHEUS_INSTANCE']}")
+            case "r":
+                attempt(lambda one=one: survivor.storage.retire(one.instance))
+            case "e":
+                keys = [k for k in redis.keys("test:*-*:meta:*") if b":folded:" not in k]
+                redis.delete(rng.choice(sorted(keys) or [b"none"]))
+                settle([survivor, *hosts])
+        watch()
+    settle([survivor, *hosts])
+    watch()
+    settle([survivor, *hosts])
+    for each in (survivor, *hosts):
+        if each.pages:
+            expected += sum(Fraction(v) for v in each.pages["worker-0", "counter"].values)
+    assert sum(map(Fraction, seen.values())) == pytest.approx(float(expected), rel=1e-12)
+    watch()
+    for each in (*hosts, host("new")):
+        # What a host has counted since it was taken for dead is rounded for others.
+        assert each.totals() == pytest.approx(survivor.totals(), rel=1e-15)
