@@ -111,12 +111,13 @@ class RedisStorage:
         data = values, keys, state = names.data(me)
         now = time.time()
         stamp = round(max(now, self._latest + 0.001), 3)
+        part = self._part_to_check(update)
         lasting = self._settings.redis_ttl_disabled
         extending = not lasting and (update.full or now - self._extended > _EXTEND_SECONDS)
         with redis.pipeline(transaction=True) as pipe:
             pipe.zrange(names.instances, 0, -1, withscores=True)
             pipe.get(names.version)
-            self._ask_whether_whole(pipe, data)
+            (pipe.hlen if part == 0 else pipe.strlen)(data[part])
             # The first publish of an instance puts it into the index; any other one finds it
             # there, or others have added it to the archive.
             pipe.zadd(names.instances, {me: stamp}, xx=self._score is not None)
@@ -135,7 +136,9 @@ class RedisStorage:
                     pipe.expire(key, LIFETIME_SECONDS)
             listed, version, size, *_ = pipe.execute()
         index = {name.decode(): score for name, score in listed}
-        whole = update.full or size == self._size()
+        stored = self._outgoing.stored
+        parts = (stored.chunks, stored.log, stored.state) if stored is not None else ()
+        whole = update.full or size == len(parts[part])
         self._latest, self._turn = stamp, self._turn + 1
         if index.get(me) != self._score or not whole:
             return None
@@ -144,20 +147,13 @@ class RedisStorage:
         self._extended = now if extending else self._extended
         return index, version
 
-    def _ask_whether_whole(self, pipe: Any, data: tuple[str, str, str]) -> None:
-        """Servers that evict take single keys. To be brief, one is looked at each time."""
-        match self._turn % 3:
-            case 0:
-                pipe.hlen(data[0])
-            case turn:
-                pipe.strlen(data[turn])
+    def _part_to_check(self, update: Update) -> int:
+        """Which of our three keys to look at before an update: values, keys or state.
 
-    def _size(self) -> int | None:
-        """The size that the same key should have."""
-        stored = self._outgoing.stored
-        if stored is None:
-            return None
-        return len((stored.chunks, stored.log, stored.state)[self._turn % 3])
+        Servers that evict take single keys. To be brief we look at one each time, but never add
+        to a log that may not be there: it would be as long as it should be, and empty.
+        """
+        return 1 if update.log else self._turn % 3
 
     def _begin_anew(self) -> None:
         self._score = None
@@ -260,7 +256,9 @@ class RedisStorage:
         with self._reaching() as redis:
             lasting = self._settings.redis_ttl_disabled
             if instance != self._run.instance:
-                archive.fold(redis, self._names, instance, Incoming(), lasting=lasting)
+                other = self._view.others.get(instance)
+                remembered = other.incoming if other is not None else Incoming()
+                archive.fold(redis, self._names, instance, remembered, lasting=lasting)
             elif self._run.hold() and self._score is not None:
                 remains = self._settings.redis_ttl_seconds
                 folded = archive.fold(
