@@ -92,7 +92,13 @@ class Scrape:
 
 
 class Server:
-    """A Gunicorn with metrics."""
+    """A Gunicorn with metrics.
+
+    ``prefix`` is a command that runs another one, elsewhere perhaps; ``host`` the address there.
+    """
+
+    host = "127.0.0.1"
+    prefix: tuple[str, ...] = ()
 
     def __init__(self, directory: Path, *options: str, **environment: str) -> None:
         self.port, self.metrics_port = _free_port(), _free_port()
@@ -101,22 +107,24 @@ class Server:
         self.options = list(options)
         self.environment = {
             "PROMETHEUS_METRICS_PORT": str(self.metrics_port),
-            "PROMETHEUS_BIND_ADDRESS": "127.0.0.1",
+            "PROMETHEUS_BIND_ADDRESS": self.host,
             **environment,
         }
         self.process: subprocess.Popen[bytes] | None = None
         self._started: list[psutil.Process] = []
 
     def start(self, *, ready: bool = True) -> Server:
-        options = ["--bind", f"127.0.0.1:{self.port}", "--log-level", "info"]
+        options = ["--bind", f"{self.host}:{self.port}", "--log-level", "info"]
         if VERSION >= (25, 1):
             options.append("--no-control-socket")
         if not any(option.startswith(("-k", "--worker-class")) for option in self.options):
             options += ["-k", "gunicorn_prometheus_exporter.PrometheusWorker"]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("PROMETHEUS_")}
+        environment = {
+            k: v for k, v in os.environ.items() if not k.startswith(("PROMETHEUS_", "REDIS_"))
+        }
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [GUNICORN, *options, *self.options, "application:app"],
+                [*self.prefix, GUNICORN, *options, *self.options, "application:app"],
                 cwd=APP.parent,
                 env=environment | self.environment,
                 stdin=subprocess.DEVNULL,
@@ -135,7 +143,10 @@ class Server:
 
     @property
     def pid(self) -> int:
+        """Of the master."""
         assert self.process is not None
+        if "unshare" in self.prefix:
+            return psutil.Process(self.process.pid).children()[0].pid
         return self.process.pid
 
     def answers(self) -> bool:
@@ -149,7 +160,7 @@ class Server:
         return False
 
     def get(self, path: str = "/", body: bytes | None = None) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
         try:
             connection.request("POST" if body is not None else "GET", path, body)
             response = connection.getresponse()
@@ -158,7 +169,7 @@ class Server:
             connection.close()
 
     def scrape(self, query: str = "", accept: str = "text/plain") -> Scrape:
-        url = f"http://127.0.0.1:{self.metrics_port}/metrics{query}"
+        url = f"http://{self.host}:{self.metrics_port}/metrics{query}"
         request = urllib.request.Request(url, headers={"Accept": accept})
         with urllib.request.urlopen(request, timeout=30) as response:
             return Scrape(response.read().decode())
@@ -227,7 +238,7 @@ class Server:
         family = {process.pid: process for process in self.family()}
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                if f"127.0.0.1:{self.port}" in process.cmdline():
+                if f"{self.host}:{self.port}" in process.cmdline():
                     family.update({p.pid: p for p in [process, *process.children(recursive=True)]})
         for process in family.values():
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -342,7 +353,7 @@ class Client:
                 self._busy -= 1
 
     def _connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=60)
+        return http.client.HTTPConnection(self._server.host, self._server.port, timeout=60)
 
     def _exchange(
         self, connection: http.client.HTTPConnection, path: str, body: bytes | None
@@ -406,21 +417,26 @@ class Watch:
             before = now
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
     return _free_port
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def wait() -> Callable[..., Any]:
     return wait_for
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def load() -> Callable[..., Client]:
     return Client
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def watch() -> Callable[..., Watch]:
     return Watch
+
+
+@pytest.fixture(scope="session")
+def server_class() -> type[Server]:
+    return Server
