@@ -101,7 +101,7 @@ class Load:
     """Asks a server for its front page again and again, one request after the other."""
 
     def __init__(self, server: Any) -> None:
-        self._server = server
+        self.server = server
         self._thread = threading.Thread(target=self._run)
         self._go = threading.Event()
         self._idle = threading.Event()
@@ -150,7 +150,7 @@ class Load:
             start = time.perf_counter()
             try:
                 connection = http.client.HTTPConnection(
-                    self._server.host, self._server.port, timeout=60
+                    self.server.host, self.server.port, timeout=60
                 )
                 with contextlib.closing(connection):
                     connection.request("GET", "/", headers={"Connection": "close"})

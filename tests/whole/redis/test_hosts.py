@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -97,116 +98,136 @@ def can_make_hosts():
 pytestmark = pytest.mark.skipif(not can_make_hosts(), reason="needs root and namespaces")
 
 
-@pytest.mark.timeout(240)
-def test_the_sum_is_exact_from_everywhere_whatever_becomes_of_the_hosts(
-    hosts, network, redis_server, sidecar, steady, watch, wait, kill_host
-):
-    gateway, spaces = network
+class Fleet:
+    """All hosts, somebody who sends requests to each, and an exporter that has only Redis."""
+
+    def __init__(self, start, servers, loads, observer, wait):
+        self._start = start
+        self.servers, self.loads, self.observer = servers, loads, observer
+        self._wait = wait
+
+    def pause(self, *numbers):
+        for number in numbers or range(len(self.loads)):
+            self.loads[number].pause()
+
+    def resume(self, *numbers, requests=100):
+        """Send requests, and wait until that many have been answered by each."""
+        loads = [self.loads[number] for number in numbers or range(len(self.loads))]
+        targets = [load.count + requests for load in loads]
+        for load in loads:
+            load.resume()
+        self._wait(
+            lambda: all(
+                load.errors or load.count >= target
+                for load, target in zip(loads, targets, strict=True)
+            ),
+            "requests are answered",
+            60,
+        )
+
+    def replace(self, number):
+        self.loads[number].pause()
+        self.servers[number].stop()
+        self.servers[number] = self.loads[number].server = self._start(number)
+        self.loads[number].resume()
+
+    def check(self, *numbers):
+        """With nobody sending, everybody shows what the clients have counted."""
+        exporters = [self.observer, *(self.servers[n] for n in numbers or range(3))]
+        sent = sum(load.count for load in self.loads)
+        seen = {}
+
+        def equal():
+            seen.update({each.metrics_port: each.scrape().sum(HELLOS) for each in exporters})
+            return set(seen.values()) == {sent}
+
+        self._wait(equal, lambda: f"{sent} everywhere; it is {seen}", 10)
+
+    def wait_workers(self, number):
+        self._wait(
+            lambda: self.observer.scrape().sum("gunicorn_workers") == number,
+            f"there are {number} workers",
+            30,
+        )
+
+
+@pytest.fixture
+def fleet(hosts, network, redis_server, sidecar, steady, watch, wait):
+    """Three servers under load; no counter of the observer may ever go down."""
+    redis_server.cli("flushall")
     servers = [hosts(number) for number in range(3)]
-    pids = [sorted({int(each.get("/pid")[1]) for _ in range(60)} | set()) for each in servers[:2]]
-    assert pids[0] == pids[1]
-    observer = sidecar(gateway, REDIS_HOST=redis_server.host, REDIS_PORT=str(redis_server.port))
+    where = {"REDIS_HOST": redis_server.host, "REDIS_PORT": str(redis_server.port)}
+    observer = sidecar(network[0], **where)
     with contextlib.ExitStack() as stack:
         loads = [stack.enter_context(steady(each)) for each in servers]
         stack.enter_context(watch(observer))
-
-        def sent():
-            return sum(load.count for load in loads)
-
-        def check(exporters):
-            """With all clients paused, everybody shows what they have counted."""
-            seen = {}
-
-            def equal():
-                seen.update({e.metrics_port: e.scrape().sum(HELLOS) for e in exporters})
-                return set(seen.values()) == {sent()}
-
-            wait(equal, lambda: f"{sent()} everywhere; it is {seen}", 10)
-
-        def all_pause():
-            for load in loads:
-                load.pause()
-
-        def all_resume(number=100):
-            for load in loads:
-                load.resume()
-            before = [load.count for load in loads]
-            wait(
-                lambda: all(
-                    load.errors or load.count > n + number
-                    for load, n in zip(loads, before, strict=True)
-                ),
-                "requests are answered",
-                60,
-            )
-
-        all_resume(200)
-        all_pause()
-        check([*servers, observer])
-        scrape = servers[0].scrape()
-        assert scrape.sum("gunicorn_workers") == 12
-        assert len(scrape.values("gunicorn_worker_requests_total")) == 4
-        assert scrape.sum("gunicorn_worker_capacity") == 12
-        assert scrape.sum("gunicorn_worker_state", state="running") == 12
-
-        # Every host is replaced while the others go on.
-        all_resume()
-        for number in range(3):
-            loads[number].pause()
-            servers[number].stop()
-            servers[number] = hosts(number)
-            loads[number]._server = servers[number]
-            loads[number].resume()
-        all_resume()
-        all_pause()
-        check([*servers, observer])
-        assert observer.scrape().sum("gunicorn_workers") == 12
-
-        # A host fails.
-        all_resume()
-        loads[1].pause()
-        wait(lambda: servers[1].scrape().sum(HELLOS) >= loads[1].count, "it has counted")
-        shown = loads[1].count
-        published = servers[1].scrape().sum("gunicorn_exporter_last_publish_timestamp_seconds")
-        wait(
-            lambda: (
-                servers[1].scrape().sum("gunicorn_exporter_last_publish_timestamp_seconds")
-                > published
-            ),
-            "it has published",
-        )
-        assert loads[1].count == shown
-        kill_host(servers[1])
-        wait(lambda: observer.scrape().sum("gunicorn_workers") == 8, "it is taken for dead", 30)
-        for number in (0, 2):
-            loads[number].pause()
-        check([servers[0], servers[2], observer])
-        instances = redis_server.cli("zrange", "gunicorn:all:meta:instances", 0, -1).split()
-        assert not [name for name in instances if name.startswith("host-1-")]
-
-        # A host is cut off for longer than its time, serves on, and comes back.
-        space = spaces[servers[2].host]
-        loads[0].resume()
-        loads[2].pause()
-        ip("-n", space, "link", "set", "eth0", "down")
-        inside = ["ip", "netns", "exec", space, "python3", "-c", ASK, servers[2].host]
-        done = subprocess.run(
-            [*inside, str(servers[2].port)], capture_output=True, text=True, check=True
-        )
-        loads[2].seconds += [0.0] * int(done.stdout)
-        wait(lambda: observer.scrape().sum("gunicorn_workers") == 4, "it is taken for dead", 30)
-        ip("-n", space, "link", "set", "eth0", "up")
-        wait(lambda: observer.scrape().sum("gunicorn_workers") == 8, "it is back", 30)
-        loads[2].resume()
-        loads[0].pause()
-        loads[2].pause()
-        check([servers[0], servers[2], observer])
+        yield Fleet(hosts, servers, loads, observer, wait)
 
 
-#: Sends requests to a server from within its namespace; says how many.
+@pytest.mark.timeout(120)
+def test_the_sum_is_exact_from_everywhere_also_after_every_host_is_replaced(fleet):
+    one, other = ({int(each.get("/pid")[1]) for _ in range(60)} for each in fleet.servers[:2])
+    assert one & other
+    fleet.resume(requests=200)
+    fleet.pause()
+    fleet.check()
+    scrape = fleet.servers[0].scrape()
+    assert len(scrape.values("gunicorn_worker_requests_total")) == 4
+    for name in ("gunicorn_workers", "gunicorn_worker_capacity"):
+        assert scrape.sum(name) == 12
+    assert scrape.sum("gunicorn_worker_state", state="running") == 12
+    fleet.resume()
+    for number in range(3):
+        fleet.replace(number)
+    fleet.resume()
+    fleet.pause()
+    fleet.check()
+    assert fleet.observer.scrape().sum("gunicorn_workers") == 12
+
+
+@pytest.mark.timeout(120)
+def test_what_a_host_has_published_stays_counted_when_it_fails(
+    fleet, wait, kill_host, redis_server
+):
+    fleet.resume()
+    fleet.pause(1)
+    published = "gunicorn_exporter_last_publish_timestamp_seconds"
+    before = fleet.servers[1].scrape().sum(published)
+    wait(lambda: fleet.servers[1].scrape().sum(published) > before, "it has published")
+    kill_host(fleet.servers[1])
+    fleet.wait_workers(8)
+    fleet.pause()
+    fleet.check(0, 2)
+    instances = redis_server.cli("zrange", "gunicorn:all:meta:instances", 0, -1).split()
+    assert not [name for name in instances if name.startswith("host-1-")]
+
+
+@pytest.mark.timeout(120)
+def test_a_host_that_was_cut_off_comes_back_with_all_it_has_counted(fleet, network):
+    fleet.resume()
+    fleet.pause(2)
+    server = fleet.servers[2]
+    space = network[1][server.host]
+    ip("-n", space, "link", "set", "eth0", "down")
+    inside = ["ip", "netns", "exec", space, sys.executable, "-c", ASK]
+    inside += [server.host, str(server.port), str(server.metrics_port)]
+    done = subprocess.run(inside, capture_output=True, text=True, check=True)
+    assert "gunicorn_exporter_storage_up 0.0" in done.stdout
+    fleet.loads[2].seconds += [0.0] * 50
+    fleet.wait_workers(8)  # longer than it may be silent
+    ip("-n", space, "link", "set", "eth0", "up")
+    fleet.wait_workers(12)
+    fleet.resume(2)
+    fleet.pause()
+    fleet.check()
+    assert "taken for dead; it goes on as" in server.log
+
+
+#: Sends 50 requests to a server from within its namespace, then gives its metrics.
 ASK = """
 import sys, urllib.request
+host, port, metrics_port = sys.argv[1:]
 for _ in range(50):
-    assert urllib.request.urlopen(f"http://{sys.argv[1]}:{sys.argv[2]}/").read() == b"hello"
-print(50)
+    assert urllib.request.urlopen(f"http://{host}:{port}/").read() == b"hello"
+print(urllib.request.urlopen(f"http://{host}:{metrics_port}/metrics").read().decode())
 """

@@ -32,6 +32,7 @@ from gunicorn_prometheus_core.storage import Process, Snapshot, Storage
 #: Pauses between attempts while the storage is down, in publish intervals.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0
 _LAST_SECONDS = 3.0
+_MOST_REASONS = 5
 
 
 class Shared:
@@ -66,7 +67,8 @@ class Shared:
         self._collects = False
         #: Publishes that have failed since the last one that did not.
         self._failures = 0
-        self._complained = False
+        #: Why it has not been up since it was last.
+        self._reasons: set[str] = set()
         for family in (catalogue.EXPORTER_PUBLISH_ERRORS, catalogue.EXPORTER_COLLECT_ERRORS):
             self._count(family, 0)
 
@@ -168,7 +170,8 @@ class Shared:
         if self._attempt(lambda: self._backend.publish(self._own())):
             if self._failures:
                 log.info("publishing works again")
-            self._failures, self._publishes, self._complained = 0, True, False
+            self._failures, self._publishes = 0, True
+            self._reasons.clear()
             self._published_at = time.time()
             return self._interval
         self._publishes = False
@@ -185,17 +188,17 @@ class Shared:
         except StorageUnavailable as error:
             self._complain(str(error))
         except Exception:
-            if not self._complained:
+            if "defect" not in self._reasons:
                 log.exception("the storage backend failed; further failures are only counted")
-            self._complained = True
+            self._reasons.add("defect")
         else:
             return True
         return False
 
     def _complain(self, reason: str) -> None:
-        """Log why it is not up, once until it is again."""
-        if not self._complained:
-            self._complained = True
+        """Log why it is not up; each reason once until it is again, and not too many."""
+        if reason not in self._reasons and len(self._reasons) < _MOST_REASONS:
+            self._reasons.add(reason)
             log.error(
                 "the storage that hosts share is not available: %s; it is tried again until it is",
                 reason,
