@@ -1,0 +1,142 @@
+"""Servers that begin and end, and what others see of that."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+
+HELLOS = "app_hellos_total"
+SECRET = "s3cr3t-sesame"
+
+
+@pytest.fixture
+def environment(redis_server, redis_settings):
+    redis_server.cli("flushall")
+    return {**redis_settings, "REDIS_PORT": str(redis_server.port)}
+
+
+@pytest.fixture
+def observer(environment, sidecar):
+    return sidecar(REDIS_PORT=environment["REDIS_PORT"])
+
+
+def directory_of(gunicorn):
+    """The private directory that a server has made."""
+    command = psutil.Process(gunicorn.exporter()).cmdline()
+    path = Path(command[command.index("--directory") + 1])
+    assert path.parent == Path("/dev/shm")
+    assert {"redis.run", "private"} <= {file.name for file in path.iterdir()}
+    return path
+
+
+def hello(gunicorn, number):
+    for _ in range(number):
+        assert gunicorn.get("/") == (200, b"hello")
+
+
+def test_the_last_values_are_published_at_the_end(server, environment, observer, redis_server):
+    # So that nothing but the end publishes them.
+    rarely = {"GUNICORN_PROMETHEUS_PUBLISH_SECONDS": "30", "REDIS_TTL_SECONDS": "100"}
+    gunicorn = server("-w", "2", **{**environment, **rarely}).start()
+    hello(gunicorn, 25)
+    directory = directory_of(gunicorn)
+    assert observer.scrape().sum(HELLOS) == 0
+    gunicorn.stop()
+    scrape = observer.scrape()
+    assert scrape.sum(HELLOS) == 25
+    # It has ended for good: nobody has to wait until it is dead.
+    assert scrape.sum("gunicorn_workers") == 0
+    assert len(redis_server.cli("zrange", "gunicorn:all:meta:instances", 0, -1).split()) == 1
+    assert not directory.exists()
+
+
+def test_an_exporter_process_that_is_killed_changes_nothing(server, environment, observer, wait):
+    gunicorn = server("-w", "2", **environment).start()
+    for turn in range(1, 4):
+        hello(gunicorn, 10)
+        first = gunicorn.exporter()
+        os.kill(first, signal.SIGKILL)
+        wait(lambda first=first: gunicorn.pids("_server") not in ([], [first]), "another one")
+        wait(lambda turn=turn: observer.scrape().sum(HELLOS) == 10 * turn, "the same counts")
+    assert gunicorn.scrape().sum(HELLOS) == 30
+
+
+def test_an_upgrade_counts_nothing_twice(server, environment, observer, wait, tmp_path):
+    gunicorn = server("-w", "2", "-p", str(tmp_path / "pid"), **environment).start()
+    hello(gunicorn, 10)
+    wait(lambda: observer.scrape().sum(HELLOS) == 10, "it is published")
+    gunicorn.send(signal.SIGUSR2)
+    upgraded = tmp_path / "pid.2"
+    wait(upgraded.exists, "there is a new master")
+    new = int(wait(upgraded.read_text, "it has written its pid"))
+    wait(lambda: gunicorn.pids("gunicorn_prometheus_server", new), "it has an exporter process")
+    wait(lambda: observer.scrape().sum("gunicorn_workers") == 4, "all are there")
+    os.kill(gunicorn.pid, signal.SIGTERM)
+    gunicorn.process.wait(30)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        hello(gunicorn, 5)
+    wait(lambda: observer.scrape().sum(HELLOS) == 15, lambda: str(observer.scrape().sum(HELLOS)))
+    wait(lambda: observer.scrape().sum("gunicorn_workers") == 2, "the old ones are gone")
+    os.kill(new, signal.SIGTERM)
+    wait(lambda: observer.scrape().sum("gunicorn_workers") == 0, "all are gone")
+    assert observer.scrape().sum(HELLOS) == 15
+
+
+def test_in_sidecar_mode_it_publishes_and_serves_nothing(server, environment, observer, wait):
+    gunicorn = server("-w", "2", **environment, SIDECAR_MODE="true")
+    gunicorn.start(ready=False)
+    wait(gunicorn.answers, lambda: gunicorn.log)
+    hello(gunicorn, 10)
+    wait(lambda: observer.scrape().sum(HELLOS) == 10, lambda: gunicorn.log)
+    assert not gunicorn.is_scrapable()
+    gunicorn.stop()
+    assert observer.scrape().sum(HELLOS) == 10
+
+
+def test_a_sidecar_of_scope_instance_shows_its_own_host_only(
+    server, environment, observer, sidecar, tmp_path, wait
+):
+    scope = {"GUNICORN_PROMETHEUS_SCOPE": "instance"}
+    one, other = (server("-w", "1", **environment, **scope).start() for _ in range(2))
+    hello(one, 3)
+    hello(other, 4)
+    assert one.scrape().sum(HELLOS) == 3
+    assert other.scrape().sum(HELLOS) == 4
+    wait(lambda: observer.scrape().sum(HELLOS) == 7, "the sum")
+
+
+def test_everything_killed_leaves_nothing_that_stays(server, environment, kill_host):
+    gunicorn = server("-w", "2", **environment).start()
+    hello(gunicorn, 3)
+    directory = directory_of(gunicorn)
+    kill_host(gunicorn)
+    os.utime(directory / "private", (0, 0))  # it has been there for a while
+    server("-w", "2", **environment).start()
+    assert not directory.exists()
+
+
+def test_no_secret_is_told(server, environment, redis_server, wait):
+    redis_server.cli("acl", "setuser", "locked", "reset", "on", ">another", "~*", "+@all")
+    secrets = {"REDIS_USERNAME": "locked", "REDIS_PASSWORD": SECRET}
+    url = f"redis://locked:{SECRET}@127.0.0.1:{environment['REDIS_PORT']}"
+    for more in (secrets, {"REDIS_URL": url}):
+        gunicorn = server("-w", "1", "--log-level", "debug", **{**environment, **more}).start()
+        wait(lambda gunicorn=gunicorn: "password" in gunicorn.log, "it is refused")
+        pages = gunicorn.scrape().text
+        for path in ("", "-/ready", "-/healthy", "nowhere"):
+            address = f"http://127.0.0.1:{gunicorn.metrics_port}/{path}"
+            with contextlib.suppress(urllib.error.HTTPError):
+                pages += urllib.request.urlopen(address).read().decode()
+        commands = [Path(f"/proc/{one.pid}/cmdline").read_text() for one in gunicorn.family()]
+        assert len(commands) >= 3
+        stored = redis_server.cli("--raw", "keys", "*")
+        for told in (gunicorn.log, pages, stored, *commands):
+            assert SECRET not in told
+        gunicorn.stop()
