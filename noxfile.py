@@ -19,7 +19,14 @@ nox.options.error_on_external_run = True
 nox.options.default_venv_backend = "virtualenv"  # uv would not read pip's configuration
 
 PRODUCT = "gunicorn-prometheus-exporter"
-PACKAGES = ["core", "storage-mmap", "storage-redis", "workers", "master", "server"]  # folders of packages/
+PACKAGES = [
+    "core",
+    "storage-mmap",
+    "storage-redis",
+    "workers",
+    "master",
+    "server",
+]  # folders of packages/
 FOLDERS = {PRODUCT: Path()} | {f"gunicorn-prometheus-{p}": Path("packages", p) for p in PACKAGES}
 
 #: What the tests of a package need beside what it depends on: what it finds by entry point, or
