@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from gunicorn_prometheus_core.errors import SettingsError
-from gunicorn_prometheus_core.settings import Settings, load
+from gunicorn_prometheus_core.settings import Settings, _text, load
 
 DEFAULTS = {
     "PROMETHEUS_MULTIPROC_DIR": None,
@@ -14,6 +14,28 @@ DEFAULTS = {
     "REDIS_ENABLED": False,
     "SIDECAR_MODE": False,
     "GUNICORN_PROMETHEUS_ENDPOINT_LIMIT": 100,
+    "GUNICORN_PROMETHEUS_PUBLISH_SECONDS": 2.0,
+    "GUNICORN_PROMETHEUS_STORAGE_TIMEOUT_SECONDS": 1.0,
+    "GUNICORN_PROMETHEUS_INSTANCE": None,
+    "GUNICORN_PROMETHEUS_SCOPE": "all",
+    "REDIS_URL": None,
+    "REDIS_HOST": "127.0.0.1",
+    "REDIS_PORT": 6379,
+    "REDIS_DB": 0,
+    "REDIS_USERNAME": None,
+    "REDIS_PASSWORD": None,
+    "REDIS_KEY_PREFIX": "gunicorn",
+    "REDIS_TTL_SECONDS": 300.0,
+    "REDIS_TTL_DISABLED": False,
+    "REDIS_TLS": False,
+    "REDIS_TLS_CA": None,
+    "REDIS_TLS_CERT": None,
+    "REDIS_TLS_KEY": None,
+    "REDIS_SENTINELS": (),
+    "REDIS_SENTINEL_SERVICE": "mymaster",
+    "REDIS_SENTINEL_USERNAME": None,
+    "REDIS_SENTINEL_PASSWORD": None,
+    "REDIS_CLUSTER": False,
 }
 FIELDS = {field.metadata["env"]: field for field in dataclasses.fields(Settings)}
 FLAGS = [name for name, default in DEFAULTS.items() if isinstance(default, bool)]
@@ -27,6 +49,28 @@ GOOD = [
     ("GUNICORN_PROMETHEUS_STORAGE", "theirs", "theirs"),
     ("GUNICORN_PROMETHEUS_ENDPOINT_LIMIT", "0", 0),
     ("GUNICORN_PROMETHEUS_ENDPOINT_LIMIT", "100000", 100_000),
+    ("GUNICORN_PROMETHEUS_PUBLISH_SECONDS", "0.5", 0.5),
+    ("GUNICORN_PROMETHEUS_STORAGE_TIMEOUT_SECONDS", "3", 3.0),
+    ("GUNICORN_PROMETHEUS_INSTANCE", "web-1", "web-1"),
+    ("GUNICORN_PROMETHEUS_SCOPE", "instance", "instance"),
+    *(
+        ("REDIS_URL", url, url)
+        for url in ("redis://u:p%40@h:1/2", "rediss://h", "unix:///run/redis.sock?db=1")
+    ),
+    ("REDIS_HOST", "redis-service", "redis-service"),
+    ("REDIS_PORT", "6380", 6380),
+    ("REDIS_DB", "1", 1),
+    ("REDIS_USERNAME", "exporter", "exporter"),
+    ("REDIS_PASSWORD", "secret123", "secret123"),
+    ("REDIS_KEY_PREFIX", "shop", "shop"),
+    ("REDIS_TTL_SECONDS", "60", 60.0),
+    ("REDIS_TLS_CA", "/etc/ca.pem", "/etc/ca.pem"),
+    ("REDIS_TLS_CERT", "/etc/cert.pem", "/etc/cert.pem"),
+    ("REDIS_TLS_KEY", "/etc/key.pem", "/etc/key.pem"),
+    ("REDIS_SENTINELS", "a:1, [::1]:2", (("a", 1), ("::1", 2))),
+    ("REDIS_SENTINEL_SERVICE", "metrics", "metrics"),
+    ("REDIS_SENTINEL_USERNAME", "exporter", "exporter"),
+    ("REDIS_SENTINEL_PASSWORD", "secret123", "secret123"),
     *((flag, text, True) for flag in FLAGS for text in ("true", "TRUE", "1", "yes", "On", " on ")),
     *((flag, text, False) for flag in FLAGS for text in ("false", "False", "0", "no", "off")),
 ]
@@ -40,6 +84,13 @@ BAD = [
         ("GUNICORN_PROMETHEUS_ENDPOINT_LIMIT", text)
         for text in ("-1", "100001", "unlimited", "1e3", "10\n20")
     ),
+    *(("GUNICORN_PROMETHEUS_PUBLISH_SECONDS", text) for text in ("0", "soon", "nan", "3601")),
+    *(("GUNICORN_PROMETHEUS_STORAGE_TIMEOUT_SECONDS", text) for text in ("0", "inf", "2s")),
+    ("GUNICORN_PROMETHEUS_SCOPE", "everything"),
+    *(("REDIS_PORT", text) for text in ("0", "redis:6379")),
+    ("REDIS_DB", "-1"),
+    *(("REDIS_TTL_SECONDS", text) for text in ("0", "never", "604801")),
+    *(("REDIS_SENTINELS", text) for text in ("a", "a:b", "a:1,", ":1")),
 ]
 
 
@@ -73,12 +124,19 @@ def test_a_bad_value_is_one_line_that_says_what_is_wrong_and_what_is_allowed(nam
 
 
 def test_every_setting_that_can_be_wrong_has_a_test_of_a_bad_value():
-    free_text = {
-        "PROMETHEUS_MULTIPROC_DIR",
-        "PROMETHEUS_BIND_ADDRESS",
-        "GUNICORN_PROMETHEUS_STORAGE",
-    }
-    assert {name for name, _ in BAD} == set(DEFAULTS) - free_text
+    free_text = {name for name, field in FIELDS.items() if field.metadata["parse"] is _text}
+    assert {name for name, _ in BAD} == set(DEFAULTS) - free_text - {"REDIS_URL"}
+
+
+def test_a_secret_is_not_told():
+    secrets = {name for name, field in FIELDS.items() if field.metadata["secret"]}
+    assert secrets == {"REDIS_URL", "REDIS_PASSWORD", "REDIS_SENTINEL_PASSWORD"}
+    given = dict.fromkeys(secrets, "redis://:sesame@host")
+    assert "sesame" not in repr(load(given))
+    with pytest.raises(SettingsError) as error:
+        load({"REDIS_URL": "http://:sesame@host"})
+    assert str(error.value).startswith("REDIS_URL=(a secret) (from the environment): must be a URL")
+    assert "sesame" not in str(error.value)
 
 
 @pytest.mark.parametrize("empty", ["", " ", "\t\n"])

@@ -1,5 +1,6 @@
 """A server that forgets: wiped, failed over to an older state, evicting, restarted."""
 
+import contextlib
 import os
 import random
 from fractions import Fraction
@@ -216,88 +217,115 @@ def test_a_directory_that_cannot_be_written_to_is_said_once(host, tmp_path, capl
     assert caplog.text.count("will count twice") == 2  # once for each of the two
 
 
-@pytest.mark.parametrize("seed", range(int(os.environ.get("REDIS_SEEDS", "12"))))
-def test_whatever_happens_no_counter_falls_and_every_count_counts_once(host, redis, clock, seed):
-    """Random histories of hosts, servers and connections, against plain arithmetic."""
-    rng = random.Random(seed)
-    survivor = host("survivor")
-    hosts = [host(f"host-{number}") for number in range(3)]
-    expected = Fraction(0)
-    seen = {}
+class History:
+    """What hosts, the server and connections go through, and what a survivor sees of it."""
 
-    def watch():
-        nonlocal seen
+    def __init__(self, host, redis, clock, seed):
+        self.rng = random.Random(seed)
+        self.redis, self.clock, self.make = redis, clock, host
+        self.survivor = host("survivor")
+        self.hosts = [host(f"host-{number}") for number in range(3)]
+        self.one = self.hosts[0]
+        self.ended = Fraction(0)
+        self.seen = {}
+
+    def go_on(self):
+        steps = [self.count] * 6 + [self.publish] * 7 + [self.survivors_publish] * 4
+        steps += [self.start_exporter, self.wipe, self.cut, self.fall_silent, self.replace]
+        steps += [self.take_for_dead, self.evict]
+        self.one = self.rng.choice(self.hosts)
+        self.rng.choice(steps)()
+        self.watch()
+
+    def watch(self):
+        """No counter that the survivor shows goes down."""
         try:
-            now = survivor.totals()
+            now = self.survivor.totals()
         except StorageUnavailable:
             return
-        for name, value in seen.items():
+        for name, value in self.seen.items():
             assert now.get(name, 0) >= value, (name, value, now)
-        seen = now
+        self.seen = now
 
-    def attempt(action):
-        try:
-            action()
-        except StorageUnavailable:
-            return False
-        return True
-
-    def settle(publishing):
+    def settle(self):
         for _ in range(4):
-            for each in publishing:
+            for each in (self.survivor, *self.hosts):
                 attempt(each.publish)
 
+    def counted(self, one):
+        page = one.pages.get(("worker-0", "counter"))
+        return sum(map(Fraction, page.values)) if page is not None else 0
+
+    def total(self):
+        """What has been counted altogether."""
+        return self.ended + sum(map(self.counted, (self.survivor, *self.hosts)))
+
+    def count(self):
+        amount = self.rng.choice([1, 2, 0.1, 1e-9])
+        one = self.rng.choice([self.one, self.survivor])
+        one.count("x", amount, path=str(self.rng.randrange(3)))
+
+    def publish(self):
+        attempt(self.one.publish)
+
+    def survivors_publish(self):
+        attempt(self.survivor.publish)
+
+    def start_exporter(self):
+        self.one.start()
+
+    def wipe(self):
+        """After the survivor has seen everything: what nobody remembers is gone."""
+        self.settle()
+        self.watch()
+        self.redis.flushall()
+
+    def cut(self):
+        self.redis.client_kill_filter(_type="normal", skipme=True)
+
+    def fall_silent(self):
+        self.settle()
+        for _ in range(20):
+            self.clock.passed += 1
+            attempt(self.survivor.publish)
+            for each in self.hosts:
+                if each is not self.one:
+                    attempt(each.publish)
+
+    def replace(self):
+        """A host ends, and another one of the same name takes its place."""
+        self.settle()
+        attempt(lambda: self.one.storage.retire(self.one.instance))
+        self.one.storage.close()
+        self.ended += self.counted(self.one)
+        name = self.one.environ["GUNICORN_PROMETHEUS_INSTANCE"]
+        self.hosts[self.hosts.index(self.one)] = self.make(name)
+
+    def take_for_dead(self):
+        attempt(lambda: self.survivor.storage.retire(self.one.instance))
+
+    def evict(self):
+        keys = [key for key in self.redis.keys("test:*-*:meta:*") if b":folded:" not in key]
+        self.redis.delete(self.rng.choice(sorted(keys) or [b"none"]))
+        self.settle()
+
+
+def attempt(action):
+    with contextlib.suppress(StorageUnavailable):
+        action()
+
+
+@pytest.mark.parametrize("seed", range(int(os.environ.get("REDIS_SEEDS", "12"))))
+def test_whatever_happens_no_counter_falls_and_every_count_counts_once(host, redis, clock, seed):
+    """Random histories against plain arithmetic."""
+    history = History(host, redis, clock, seed)
     for _ in range(120):
-        one = rng.choice(hosts)
-        match rng.choice("ccccccpppppppwwwwsfkdgre"):
-            case "c":
-                amount = rng.choice([1, 2, 0.1, 1e-9])
-                rng.choice([one, survivor]).count("x", amount, path=str(rng.randrange(3)))
-            case "p":
-                attempt(one.publish)
-            case "w":
-                attempt(survivor.publish)
-                watch()
-            case "s":  # a new exporter process
-                one.start()
-            case "f":  # the server is wiped, while the survivor has seen everything
-                settle([survivor, *hosts])
-                watch()
-                redis.flushall()
-            case "k":
-                redis.client_kill_filter(_type="normal", skipme=True)
-            case "d":  # somebody is silent for too long
-                settle([survivor, *hosts])
-                for _ in range(20):
-                    clock.passed += 1
-                    attempt(survivor.publish)
-                    for each in hosts:
-                        if each is not one:
-                            attempt(each.publish)
-                watch()
-            case "g":  # a host ends, another takes its place
-                settle([survivor, *hosts])
-                attempt(lambda one=one: one.storage.retire(one.instance))
-                one.storage.close()
-                expected += sum(
-                    Fraction(v) for v in one.pages and one.pages["worker-0", "counter"].values
-                )
-                hosts[hosts.index(one)] = host(f"{one.environ['GUNICORN_PROMETHEUS_INSTANCE']}")
-            case "r":
-                attempt(lambda one=one: survivor.storage.retire(one.instance))
-            case "e":
-                keys = [k for k in redis.keys("test:*-*:meta:*") if b":folded:" not in k]
-                redis.delete(rng.choice(sorted(keys) or [b"none"]))
-                settle([survivor, *hosts])
-        watch()
-    settle([survivor, *hosts])
-    watch()
-    settle([survivor, *hosts])
-    for each in (survivor, *hosts):
-        if each.pages:
-            expected += sum(Fraction(v) for v in each.pages["worker-0", "counter"].values)
-    assert sum(map(Fraction, seen.values())) == pytest.approx(float(expected), rel=1e-12)
-    watch()
-    for each in (*hosts, host("new")):
+        history.go_on()
+    for _ in range(2):
+        history.settle()
+        history.watch()
+    seen = sum(map(Fraction, history.seen.values()))
+    assert seen == pytest.approx(float(history.total()), rel=1e-12)
+    for each in (*history.hosts, host("new")):
         # What a host has counted since it was taken for dead is rounded for others.
-        assert each.totals() == pytest.approx(survivor.totals(), rel=1e-15)
+        assert each.totals() == pytest.approx(history.survivor.totals(), rel=1e-15)
