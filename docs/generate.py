@@ -98,6 +98,8 @@ def settings(*, full: bool) -> str:
     rows = []
     for field in dataclasses.fields(Settings):
         about = field.metadata
+        if not full and about["env"].startswith("REDIS_") and about["env"] != "REDIS_ENABLED":
+            continue  # docs/redis.md is about them
         name, default = code(about["env"]), default_of(field.default)
         allowed = [about["allowed"]] if full else []
         rows.append((name, default, *allowed, about["help"]))
@@ -106,8 +108,10 @@ def settings(*, full: bool) -> str:
 
 def default_of(value: object) -> str:
     """A default as one would write it into the environment."""
-    if value is None:
+    if value is None or value == ():
         return "not set"
+    if isinstance(value, float):
+        return code(f"{value:g}")
     return code(str(value).lower() if isinstance(value, bool) else value)
 
 

@@ -8,6 +8,7 @@ set -euo pipefail
 # Debian package | programs of it that tests run | services of it, which must not start
 needs='
 prometheus | prometheus promtool | prometheus
+redis-server | redis-server redis-cli redis-sentinel | redis-server
 '
 
 programs=() packages=() services=()

@@ -12,7 +12,7 @@ import pytest
 
 DISTRIBUTIONS = [
     f"gunicorn-prometheus-{part}"
-    for part in ("core", "storage-mmap", "workers", "master", "server", "exporter")
+    for part in ("core", "storage-mmap", "storage-redis", "workers", "master", "server", "exporter")
 ]
 
 
@@ -31,7 +31,7 @@ import importlib, json, logging, os, signal, sys, threading
 
 # What others bring along is there before we look.
 import gunicorn.app.wsgiapp, gunicorn.arbiter, gunicorn.workers.sync, gunicorn.workers.gthread
-import gunicorn.http.wsgi, prometheus_client, prometheus_client.values, psutil, uvicorn
+import gunicorn.http.wsgi, prometheus_client, prometheus_client.values, psutil, redis, uvicorn
 import asyncio, ctypes, gzip, json, pwd, subprocess
 
 def state():
