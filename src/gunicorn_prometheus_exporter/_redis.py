@@ -25,6 +25,7 @@ SERVICE = (
     "setup_redis_metrics",
     "teardown_redis_metrics",
 )
+_MODULES = dict.fromkeys((*SERVICE, "RedisMultiProcessCollector"), "compatibility")
 
 
 def giving(module: str, names: tuple[str, ...]) -> Callable[[str], Any]:
@@ -34,7 +35,7 @@ def giving(module: str, names: tuple[str, ...]) -> Callable[[str], Any]:
         if name not in names:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         try:
-            home = importlib.import_module(f"{_HOME}.compatibility")
+            home = importlib.import_module(f"{_HOME}.{_MODULES.get(name, 'compatible_values')}")
         except ModuleNotFoundError as error:
             if error.name != _HOME:
                 raise

@@ -3,7 +3,8 @@ import dataclasses
 import pytest
 
 from gunicorn_prometheus_core.errors import SettingsError
-from gunicorn_prometheus_core.settings import Settings, _text, load
+from gunicorn_prometheus_core.parsing import text as free
+from gunicorn_prometheus_core.settings import Settings, load
 
 DEFAULTS = {
     "PROMETHEUS_MULTIPROC_DIR": None,
@@ -124,7 +125,7 @@ def test_a_bad_value_is_one_line_that_says_what_is_wrong_and_what_is_allowed(nam
 
 
 def test_every_setting_that_can_be_wrong_has_a_test_of_a_bad_value():
-    free_text = {name for name, field in FIELDS.items() if field.metadata["parse"] is _text}
+    free_text = {name for name, field in FIELDS.items() if field.metadata["parse"] is free}
     assert {name for name, _ in BAD} == set(DEFAULTS) - free_text - {"REDIS_URL"}
 
 

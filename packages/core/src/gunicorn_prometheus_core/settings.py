@@ -11,76 +11,9 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
+from . import parsing
 from .errors import SettingsError
-
-_TRUE = frozenset({"1", "true", "yes", "on"})
-_FALSE = frozenset({"0", "false", "no", "off"})
-
-
-def _text(value: str) -> str:
-    return value
-
-
-def _flag(value: str) -> bool:
-    lowered = value.strip().lower()
-    if lowered in _TRUE:
-        return True
-    if lowered in _FALSE:
-        return False
-    raise ValueError(value)
-
-
-def _integer(low: int, high: int) -> Callable[[str], int]:
-    def parse(value: str) -> int:
-        number = int(value)
-        if not low <= number <= high:
-            raise ValueError(value)
-        return number
-
-    return parse
-
-
-def _seconds(low: float, high: float) -> Callable[[str], float]:
-    def parse(value: str) -> float:
-        number = float(value)
-        if not low <= number <= high:  # not a number is not in between either
-            raise ValueError(value)
-        return number
-
-    return parse
-
-
-def _one_of(*names: str) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        if value.strip() not in names:
-            raise ValueError(value)
-        return value.strip()
-
-    return parse
-
-
-def _addresses(value: str) -> tuple[tuple[str, int], ...]:
-    return tuple(_address(one) for one in value.split(","))
-
-
-def _address(value: str) -> tuple[str, int]:
-    host, separator, port = value.strip().rpartition(":")
-    if not host or not separator:
-        raise ValueError(value)
-    return host.strip("[]"), _integer(1, 65535)(port)
-
-
-def _redis_url(value: str) -> str:
-    parts = urlsplit(value.strip())
-    if parts.scheme not in ("redis", "rediss", "unix"):
-        raise ValueError(value)
-    if not (parts.path if parts.scheme == "unix" else parts.hostname):
-        raise ValueError(value)
-    if parts.port == 0:  # what is no number raises by itself
-        raise ValueError(value)
-    return value.strip()
 
 
 def _setting(
@@ -110,7 +43,7 @@ class Settings:
     multiproc_dir: str | None = _setting(
         "PROMETHEUS_MULTIPROC_DIR",
         None,
-        _text,
+        parsing.text,
         "a directory path",
         "Directory of the metric pages. Unset: a private one is made for each server, in memory "
         "where the system offers that, and removed when the server ends.",
@@ -118,21 +51,21 @@ class Settings:
     metrics_port: int = _setting(
         "PROMETHEUS_METRICS_PORT",
         9091,
-        _integer(1, 65535),
+        parsing.integer(1, 65535),
         "a whole number from 1 to 65535",
         "Port of the metrics endpoint.",
     )
     bind_address: str = _setting(
         "PROMETHEUS_BIND_ADDRESS",
         "0.0.0.0",
-        _text,
+        parsing.text,
         "an IPv4 or IPv6 address or a host name of this machine",
         "Address of the metrics endpoint.",
     )
     cleanup_db_files: bool = _setting(
         "CLEANUP_DB_FILES",
         True,
-        _flag,
+        parsing.flag,
         "true or false",
         "Begin with empty pages at a fresh start. Never applies to a USR2 upgrade, nor while "
         "another live process records into the directory.",
@@ -140,21 +73,21 @@ class Settings:
     storage: str = _setting(
         "GUNICORN_PROMETHEUS_STORAGE",
         "mmap",
-        _text,
+        parsing.text,
         "the name of an installed storage backend",
         "Storage backend that the metrics are served from.",
     )
     publish_seconds: float = _setting(
         "GUNICORN_PROMETHEUS_PUBLISH_SECONDS",
         2.0,
-        _seconds(0.05, 3600),
+        parsing.seconds(0.05, 3600),
         "seconds from 0.05 to 3600",
         "How often this host's values are published to a storage that hosts share.",
     )
     storage_timeout_seconds: float = _setting(
         "GUNICORN_PROMETHEUS_STORAGE_TIMEOUT_SECONDS",
         1.0,
-        _seconds(0.01, 60),
+        parsing.seconds(0.01, 60),
         "seconds from 0.01 to 60",
         "How long to wait for a storage that hosts share: for a connection, for each of its "
         "answers, and in a scrape altogether.",
@@ -162,52 +95,60 @@ class Settings:
     instance: str | None = _setting(
         "GUNICORN_PROMETHEUS_INSTANCE",
         None,
-        _text,
+        parsing.text,
         "a name",
         "Name of this host in a storage that hosts share. Not set: its host name.",
     )
     scope: str = _setting(
         "GUNICORN_PROMETHEUS_SCOPE",
         "all",
-        _one_of("all", "instance"),
+        parsing.one_of("all", "instance"),
         "all or instance",
         "What the metrics of a storage that hosts share are about: all of them, or this one only.",
     )
     redis_enabled: bool = _setting(
         "REDIS_ENABLED",
         False,
-        _flag,
+        parsing.flag,
         "true or false",
         "The documented way to say GUNICORN_PROMETHEUS_STORAGE=redis.",
     )
     redis_url: str | None = _setting(
         "REDIS_URL",
         None,
-        _redis_url,
+        parsing.redis_url,
         "a URL such as redis://user:password@host:6379/0, rediss://... for TLS, or "
         "unix:///path/to/socket; special characters in its parts are percent-encoded",
         "Where Redis is, instead of host, port, database, user and password.",
         secret=True,
     )
     redis_host: str = _setting(
-        "REDIS_HOST", "127.0.0.1", _text, "a host name or an IP address", "Host of Redis."
+        "REDIS_HOST", "127.0.0.1", parsing.text, "a host name or an IP address", "Host of Redis."
     )
     redis_port: int = _setting(
-        "REDIS_PORT", 6379, _integer(1, 65535), "a whole number from 1 to 65535", "Port of Redis."
+        "REDIS_PORT",
+        6379,
+        parsing.integer(1, 65535),
+        "a whole number from 1 to 65535",
+        "Port of Redis.",
     )
     redis_db: int = _setting(
-        "REDIS_DB", 0, _integer(0, 1_000_000), "a whole number", "Number of the Redis database."
+        "REDIS_DB",
+        0,
+        parsing.integer(0, 1_000_000),
+        "a whole number",
+        "Number of the Redis database.",
     )
     redis_username: str | None = _setting(
-        "REDIS_USERNAME", None, _text, "a user name", "ACL user that logs in to Redis."
+        "REDIS_USERNAME", None, parsing.text, "a user name", "ACL user that logs in to Redis."
     )
     redis_password: str | None = _setting(
-        "REDIS_PASSWORD", None, _text, "a password", "Password for Redis.", secret=True
+        "REDIS_PASSWORD", None, parsing.text, "a password", "Password for Redis.", secret=True
     )
     redis_key_prefix: str = _setting(
         "REDIS_KEY_PREFIX",
         "gunicorn",
-        _text,
+        parsing.text,
         "a text",
         "What the names of all keys in Redis begin with. Servers with the same prefix are summed "
         "up, so give every application one of its own.",
@@ -215,7 +156,7 @@ class Settings:
     redis_ttl_seconds: float = _setting(
         "REDIS_TTL_SECONDS",
         300.0,
-        _seconds(0.5, 604_800),
+        parsing.seconds(0.5, 604_800),
         "seconds from 0.5 to 604800",
         "A host that has published nothing for so long is taken for dead: its counts are kept, "
         "its live gauges are not.",
@@ -223,44 +164,60 @@ class Settings:
     redis_ttl_disabled: bool = _setting(
         "REDIS_TTL_DISABLED",
         False,
-        _flag,
+        parsing.flag,
         "true or false",
         "Never take a host for dead, and let no key in Redis expire.",
     )
     redis_tls: bool = _setting(
-        "REDIS_TLS", False, _flag, "true or false", "Speak TLS with Redis, as rediss:// does."
+        "REDIS_TLS",
+        False,
+        parsing.flag,
+        "true or false",
+        "Speak TLS with Redis, as rediss:// does.",
     )
     redis_tls_ca: str | None = _setting(
         "REDIS_TLS_CA",
         None,
-        _text,
+        parsing.text,
         "a path",
         "File with the certificates of the authorities that Redis' certificate may come from. "
         "Not set: those of the system.",
     )
     redis_tls_cert: str | None = _setting(
-        "REDIS_TLS_CERT", None, _text, "a path", "File with our client certificate for Redis."
+        "REDIS_TLS_CERT",
+        None,
+        parsing.text,
+        "a path",
+        "File with our client certificate for Redis.",
     )
     redis_tls_key: str | None = _setting(
-        "REDIS_TLS_KEY", None, _text, "a path", "File with the key of our client certificate."
+        "REDIS_TLS_KEY",
+        None,
+        parsing.text,
+        "a path",
+        "File with the key of our client certificate.",
     )
     redis_sentinels: tuple[tuple[str, int], ...] = _setting(
         "REDIS_SENTINELS",
         (),
-        _addresses,
+        parsing.addresses,
         "addresses such as host1:26379,host2:26379",
         "Sentinels that know where Redis is, instead of host and port.",
     )
     redis_sentinel_service: str = _setting(
-        "REDIS_SENTINEL_SERVICE", "mymaster", _text, "a name", "Name of Redis at the Sentinels."
+        "REDIS_SENTINEL_SERVICE",
+        "mymaster",
+        parsing.text,
+        "a name",
+        "Name of Redis at the Sentinels.",
     )
     redis_sentinel_username: str | None = _setting(
-        "REDIS_SENTINEL_USERNAME", None, _text, "a user name", "ACL user at the Sentinels."
+        "REDIS_SENTINEL_USERNAME", None, parsing.text, "a user name", "ACL user at the Sentinels."
     )
     redis_sentinel_password: str | None = _setting(
         "REDIS_SENTINEL_PASSWORD",
         None,
-        _text,
+        parsing.text,
         "a password",
         "Password for the Sentinels.",
         secret=True,
@@ -268,14 +225,14 @@ class Settings:
     redis_cluster: bool = _setting(
         "REDIS_CLUSTER",
         False,
-        _flag,
+        parsing.flag,
         "true or false",
         "Redis is a cluster, and host and port are those of any of its nodes.",
     )
     sidecar_mode: bool = _setting(
         "SIDECAR_MODE",
         False,
-        _flag,
+        parsing.flag,
         "true or false",
         "Serve no metrics from this server, because a sidecar reads its pages. To a storage that "
         "hosts share its metrics are published all the same.",
@@ -283,7 +240,7 @@ class Settings:
     endpoint_limit: int = _setting(
         "GUNICORN_PROMETHEUS_ENDPOINT_LIMIT",
         100,
-        _integer(0, 100_000),
+        parsing.integer(0, 100_000),
         "a whole number from 0 to 100000",
         "Most distinct values of the label endpoint per worker; what is beyond becomes _other_.",
     )

@@ -14,5 +14,7 @@ published; nothing else talks to Redis.
 * :mod:`~gunicorn_prometheus_storage_redis.membership`: who is dead
 * :mod:`~gunicorn_prometheus_storage_redis.archive`: the counts of the dead
 * :mod:`~gunicorn_prometheus_storage_redis.counts`: how counts are added up
+* :mod:`~gunicorn_prometheus_storage_redis.compatibility` and
+  :mod:`~gunicorn_prometheus_storage_redis.compatible_values`: names of earlier versions
 * :mod:`~gunicorn_prometheus_storage_redis.run`: which run of a host this is
 """
