@@ -10,6 +10,7 @@ from redis import Redis
 
 from gunicorn_prometheus_core.errors import StorageUnavailable
 from gunicorn_prometheus_storage_redis import backend as backend_module
+from gunicorn_prometheus_storage_redis.run import Run
 
 
 @pytest.fixture
@@ -124,6 +125,24 @@ def test_an_archive_that_was_evicted_is_stored_again(host, redis, key):
         assert host("new").totals() == {"x": 4}
 
 
+@pytest.mark.parametrize("key", ["metric:values", "meta:keys", "meta:state"])
+def test_an_archive_that_nobody_can_read_is_replaced_by_who_remembers_it(host, redis, key):
+    a, b = host("a"), host("b")
+    b.count("x", 4)
+    for each in (a, b):
+        each.publish()
+    b.storage.retire(b.instance)
+    a.publish()
+    redis.delete(f"test:archive:{key}")
+    late = host("late")
+    late.count("x", 1)
+    late.publish()
+    for _ in range(2):
+        a.publish()
+        late.publish()
+    assert a.totals() == late.totals() == host("new").totals() == {"x": 5}
+
+
 def test_garbage_in_the_place_of_data_costs_nothing_but_itself(host, redis, caplog):
     a, b, c = host("a"), host("b"), host("c")
     for each in (a, b):
@@ -205,10 +224,27 @@ def test_a_connection_that_the_server_has_closed_is_an_outage(host, redis):
     assert host("b").totals() == {"x": 1}
 
 
+def test_exporters_that_begin_on_the_same_pages_agree_on_their_instance(tmp_path, monkeypatch):
+    load, found = Run.reload, []
+
+    def late(self):
+        """The other one begins after we have looked whether there is a file."""
+        seen = load(self)
+        if not found:
+            found.append(None)
+            found.append(Run(str(tmp_path), "host").instance)
+        return seen
+
+    monkeypatch.setattr(Run, "reload", late)
+    assert Run(str(tmp_path), "host").instance == found[-1]
+    assert os.listdir(tmp_path) == ["redis.run"]
+
+
 def test_a_directory_that_cannot_be_written_to_is_said_once(host, tmp_path, caplog, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
+    monkeypatch.setattr(os, "link", refuse)
     monkeypatch.setattr(os, "replace", refuse)
     a = host("a")
     a.count("x", 3)

@@ -214,6 +214,42 @@ def test_a_graceful_end_keeps_the_counts_at_once(host, redis):
     assert a.totals() == b.totals() == {"x": 5}
 
 
+def test_all_may_end_at_the_same_time(host, redis):
+    """As when an application is deployed."""
+    a = host("a")
+    hosts = [host(f"h{number}") for number in range(12)]
+    for each in (a, *hosts):
+        each.count("x", 1)
+        each.publish()
+    together = threading.Barrier(len(hosts))
+
+    def end(one):
+        together.wait()
+        one.storage.retire(one.instance)
+
+    threads = [threading.Thread(target=end, args=(each,)) for each in hosts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert names(redis) == ["a"]
+    assert a.totals() == {"x": 13}
+
+
+def test_hosts_of_scope_instance_end_as_well(host, die, redis):
+    scope = {"GUNICORN_PROMETHEUS_SCOPE": "instance"}
+    a, b, c = (host(name, **scope) for name in "abc")
+    for each in (a, b, c):
+        each.count("x", 1)
+        each.publish()
+    b.storage.retire("")
+    assert names(redis) == ["a", "c"]
+    die(a)
+    assert names(redis) == ["a"]
+    assert host("d").totals() == {"x": 3}
+    assert a.totals() == {"x": 1}
+
+
 def test_the_archive_does_not_grow_with_the_number_of_the_dead(host, redis):
     a = host("a")
     a.publish()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from time import sleep
 from typing import Any
 
 from gunicorn_prometheus_core.logs import log
@@ -12,7 +14,7 @@ from gunicorn_prometheus_core.settings import Settings
 from gunicorn_prometheus_core.storage import Process, Snapshot
 
 from . import archive, counts, encoding
-from .archive import LIFETIME_SECONDS
+from .archive import LIFETIME_SECONDS, REMAINS_SECONDS
 from .connection import Connection, Redis
 from .counts import Counts
 from .incoming import Incoming, read
@@ -23,6 +25,7 @@ from .run import Run
 from .view import View
 
 _EXTEND_SECONDS = 3600.0
+_ATTEMPTS = 20
 
 
 class RedisBackend:
@@ -85,8 +88,12 @@ class RedisStorage:
                 if replies is None:
                     self._begin_anew()
                     return
-            if self._sees_others:
+            try:
                 self._look_after_others(redis, *replies)
+            except encoding.Damaged as error:
+                # Without a version there is no archive, and who remembers it brings it back.
+                log.error("the archive can't be read and is begun anew: %s", error)
+                redis.delete(self._names.version)
 
     def _find_ourselves(self, redis: Redis) -> None:
         """Learn what the server knows of us, and put that right for a publish to follow."""
@@ -252,23 +259,38 @@ class RedisStorage:
     # The end
 
     def retire(self, instance: str) -> None:
-        """Add an instance's counts to the archive now, without waiting for its time to pass."""
+        """Add an instance's counts to the archive now, without waiting for its time to pass.
+
+        ``instance`` is this one's name, or "", when this host has ended.
+        """
+        me = self._run.instance
+        is_ours = instance in ("", me)
+        if is_ours and not (self._run.hold() and self._score is not None):
+            return  # not ours to end, or nothing is published
+        name = me if is_ours else instance
+        lasting = self._settings.redis_ttl_disabled
+        remains = self._settings.redis_ttl_seconds if is_ours else REMAINS_SECONDS
+        other = self._view.others.get(name)
+        remembered = other.incoming if other is not None else Incoming()
         with self._reaching() as redis:
-            lasting = self._settings.redis_ttl_disabled
-            if instance != self._run.instance:
-                other = self._view.others.get(instance)
-                remembered = other.incoming if other is not None else Incoming()
-                archive.fold(redis, self._names, instance, remembered, lasting=lasting)
-            elif self._run.hold() and self._score is not None:
-                remains = self._settings.redis_ttl_seconds
-                folded = archive.fold(
-                    redis, self._names, instance, None, lasting=lasting, remains_seconds=remains
+            for _ in range(_ATTEMPTS):
+                added = archive.fold(
+                    redis,
+                    self._names,
+                    name,
+                    remembered,
+                    lasting=lasting,
+                    remains_seconds=remains,
                 )
-                if folded is not None:
-                    self._run.go_on(folded)
-                    self._outgoing = Outgoing(self._run.base)
-                    self._show_base()
-                    self._begin_anew()
+                if added is not None or redis.zscore(self._names.instances, name) is None:
+                    break
+                # Many end at the same time when an application is deployed.
+                sleep(random.uniform(0.0, 0.1))
+            if is_ours and added is not None:
+                self._run.go_on(added)
+                self._outgoing = Outgoing(self._run.base)
+                self._show_base()
+                self._begin_anew()
 
     def close(self) -> None:
         """Let go of the connection and of the pages."""

@@ -15,6 +15,7 @@ import json
 import os
 import socket
 import uuid
+from collections.abc import Callable
 
 from gunicorn_prometheus_core.logs import log
 from gunicorn_prometheus_storage_mmap.directory import access_to
@@ -39,7 +40,7 @@ class Run:
         self._id, self._folds = uuid.uuid4().hex[:8], 0
         self.base: Counts = {}
         if not self.reload():
-            self._save()
+            self._save(os.link)
 
     @property
     def instance(self) -> str:
@@ -101,17 +102,23 @@ class Run:
             os.close(self._lock)
             self._lock = None
 
-    def _save(self) -> None:
+    def _save(self, put: Callable[[str, str], None] = os.replace) -> None:
         stored = counts.stored(self.base, ())
         facts = {"run": self._id, "folds": self._folds, "log": len(stored.log)}
-        temporary = f"{self._path}.new"
+        temporary = os.path.join(self._directory, f"{os.getpid()}.run.new")
         try:
             with open(temporary, "wb") as file:
                 with contextlib.suppress(PermissionError):
                     access_to(self._directory).apply(file.fileno())
                 file.write(json.dumps(facts).encode() + b"\n" + stored.log)
                 file.writelines(stored.chunks.values())
-            os.replace(temporary, self._path)
+            put(temporary, self._path)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)  # still there after a link
+        except FileExistsError:
+            # Another exporter process has begun on the same pages at the same time.
+            os.unlink(temporary)
+            self.reload()
         except OSError as error:
             self._complain(
                 "can't write %s: %s; an exporter process that is started anew will count twice",
