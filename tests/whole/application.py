@@ -16,6 +16,8 @@ STARTS = Counter("app_starts_total", "Imports of this module")
 STARTS.inc()
 LIVE.inc()
 
+PARTS = (b"one, ", b"two, ", b"three")
+
 
 def front(environ, start_response):
     HELLOS.inc()
@@ -36,10 +38,36 @@ def download(environ, start_response):
     """A file that goes out by sendfile where the server can."""
     path = __file__
     start_response("200 OK", [("Content-Length", str(os.path.getsize(path)))])
-    return environ["wsgi.file_wrapper"](open(path, "rb"))
+    file = open(path, "rb")  # noqa: SIM115  closed by the server
+    if "wsgi.file_wrapper" in environ:  # Tornado has none
+        return environ["wsgi.file_wrapper"](file)
+    with file:
+        return [file.read()]
 
 
 def fail(environ, start_response):
+    raise LookupError("as asked")
+
+
+def stream(environ, start_response):
+    """Three parts of a body whose length isn't known before, as far apart as asked for."""
+    start_response("200 OK", [])
+    for part in PARTS:
+        yield part
+        time.sleep(float(environ["QUERY_STRING"] or 0))
+
+
+def endless(environ, start_response):
+    """A body that ends only when nobody wants it any more."""
+    start_response("200 OK", [])
+    while True:
+        yield b"x" * 65536
+
+
+def breaks(environ, start_response):
+    """Fails in the middle of its response."""
+    start_response("200 OK", [("Content-Length", "10")])
+    yield b"hello"
     raise LookupError("as asked")
 
 
@@ -100,6 +128,9 @@ ROUTES = {
     "/upload": upload,
     "/download": download,
     "/fail": fail,
+    "/stream": stream,
+    "/endless": endless,
+    "/breaks": breaks,
     "/slow": slow,
     "/threads": threads,
     "/child": child,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import http.client
 import itertools
 import os
@@ -27,6 +28,69 @@ import pytest
 GUNICORN = str(Path(sysconfig.get_path("scripts"), "gunicorn"))
 APP = Path(__file__).with_name("application.py")
 VERSION = tuple(int(part) for part in gunicorn.__version__.split(".")[:2])
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """One kind of worker, as a user starts it."""
+
+    name: str
+    worker: str
+    options: tuple[str, ...] = ()
+    app: str = "application:app"
+    since: tuple[int, ...] = (21,)
+    #: Whether connections are kept open for further requests.
+    keep_alive: bool = True
+    #: Whether its workers, as they end, close new connections that they have not read from.
+    drops_connections: bool = False
+    #: Whether they end at once, whatever they are doing, as soon as they don't accept any more.
+    cuts_off: bool = False
+    #: Whether requests end a worker, after so many of them.
+    recycles: bool = True
+
+    @property
+    def asgi(self) -> bool:
+        return self.app == "asgi_application:app"
+
+    def arguments(self) -> list[str]:
+        return ["-k", f"gunicorn_prometheus_exporter.{self.worker}", *self.options]
+
+
+ASGI, TORNADO = "asgi_application:app", "tornado_application:app"
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("sync", "PrometheusWorker", keep_alive=False),
+        Kind(
+            "gthread",
+            "PrometheusThreadWorker",
+            ("--threads", "4"),
+            drops_connections=VERSION < (24,),
+        ),
+        Kind("gevent", "PrometheusGeventWorker"),
+        Kind("gevent_pywsgi", "PrometheusGeventPyWSGIWorker", recycles=False),
+        Kind("eventlet", "PrometheusEventletWorker"),
+        Kind("tornado", "PrometheusTornadoWorker", cuts_off=True),
+        Kind("tornado_native", "PrometheusTornadoWorker", app=TORNADO, cuts_off=True),
+        Kind("asgi", "PrometheusASGIWorker", app=ASGI, since=(24,)),
+        Kind("uvicorn", "PrometheusUvicornWorker", app=ASGI, drops_connections=True),
+    )
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kinds", default=",".join(KINDS), help="kinds of workers, by commas")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test with the argument `kind` for every kind of worker that this Gunicorn has."""
+    if "kind" in metafunc.fixturenames:
+        names = metafunc.config.getoption("--kinds").split(",")
+        kinds = [KINDS[name] for name in names if KINDS[name].since <= VERSION]
+        if selected := metafunc.definition.get_closest_marker("kinds"):
+            kinds = [kind for kind in kinds if selected.args[0](kind)]
+        metafunc.parametrize("kind", kinds, ids=[kind.name for kind in kinds], scope="module")
+
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -94,11 +158,14 @@ class Scrape:
 class Server:
     """A Gunicorn with metrics."""
 
-    def __init__(self, directory: Path, *options: str, **environment: str) -> None:
+    def __init__(
+        self, directory: Path, *options: str, app: str = "application:app", **environment: str
+    ) -> None:
         self.port, self.metrics_port = _free_port(), _free_port()
         self.log_path = directory / "gunicorn.log"
         self.directory = directory
         self.options = list(options)
+        self.app = app
         self.environment = {
             "PROMETHEUS_METRICS_PORT": str(self.metrics_port),
             "PROMETHEUS_BIND_ADDRESS": "127.0.0.1",
@@ -116,7 +183,7 @@ class Server:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PROMETHEUS_")}
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [GUNICORN, *options, *self.options, "application:app"],
+                [GUNICORN, *options, *self.options, self.app],
                 cwd=APP.parent,
                 env=environment | self.environment,
                 stdin=subprocess.DEVNULL,
@@ -125,13 +192,17 @@ class Server:
             )
         self._started.append(psutil.Process(self.process.pid))
         if ready:
-            wait_for(self.answers, lambda: f"the application answers\n{self.log}")
-            wait_for(self.is_scrapable, lambda: f"the metrics are served\n{self.log}")
+            wait_for(self.answers, lambda: f"the application answers\n{self.end_of_log}")
+            wait_for(self.is_scrapable, lambda: f"the metrics are served\n{self.end_of_log}")
         return self
 
     @property
     def log(self) -> str:
         return self.log_path.read_text()
+
+    @property
+    def end_of_log(self) -> str:
+        return "\n".join(self.log.splitlines()[-40:])
 
     @property
     def pid(self) -> int:
@@ -198,7 +269,7 @@ class Server:
             return last[0].sum(name, **labels) == total
 
         def state() -> str:
-            return f"{name}{labels} is {total}; it is {last[0].sum(name, **labels)}\n{self.log}"
+            return f"{name}{labels} is {total}; it is {last[0].sum(name, **labels)}\n{self.end_of_log}"
 
         wait_for(reached, state)
         return last[0]
@@ -212,7 +283,7 @@ class Server:
             os.kill(self.pid, number)
         self.process.wait(30)
         _, alive = psutil.wait_procs(family, timeout=10)
-        assert not alive, f"left running: {alive}\n{self.log}"
+        assert not alive, f"left running: {alive}\n{self.end_of_log}"
 
     def family(self) -> list[psutil.Process]:
         found = []
@@ -242,10 +313,10 @@ def server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Makes servers, not started yet; they are ended with the test."""
     made: list[Server] = []
 
-    def make(*options: str, **environment: str) -> Server:
+    def make(*options: str, app: str = "application:app", **environment: str) -> Server:
         directory = tmp_path / f"server{len(made)}"
         directory.mkdir()
-        made.append(Server(directory, *options, **environment))
+        made.append(Server(directory, *options, app=app, **environment))
         return made[-1]
 
     yield make
@@ -256,15 +327,22 @@ def server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 class Client:
     """Sends requests from several threads and counts the answers, by path and status."""
 
-    def __init__(self, server: Server, threads: int = 4, *, keep_alive: bool = False) -> None:
+    def __init__(
+        self,
+        server: Server,
+        threads: int = 4,
+        *,
+        kind: Kind = KINDS["sync"],
+    ) -> None:
         self._server = server
-        self._keep_alive = keep_alive
+        self.kind = kind
         self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
         self._change = threading.Condition()
         self._state = "running"
         self._busy = threads
         self.answers: Counter[tuple[str, int]] = Counter()
         self.sent = 0
+        self.most_sent = max(len(body or b"") for _, body in REQUESTS)
         self.received = 0
         self.errors: list[BaseException] = []
 
@@ -322,8 +400,7 @@ class Client:
                         break
                     except (http.client.RemoteDisconnected, ConnectionError):
                         # An idle connection was closed: as every client does, try a new one.
-                        # Gunicorn's gthread worker before 24 also drops new ones as it ends.
-                        if not (reused or (self._keep_alive and VERSION < (24, 0))):
+                        if not (reused or self.kind.drops_connections):
                             raise
                         connection.close()
                         reused = False
@@ -347,7 +424,7 @@ class Client:
     def _exchange(
         self, connection: http.client.HTTPConnection, path: str, body: bytes | None
     ) -> tuple[int, int]:
-        headers = {} if self._keep_alive else {"Connection": "close"}
+        headers = {} if self.kind.keep_alive else {"Connection": "close"}
         connection.request("GET" if body is None else "POST", path, body, headers)
         response = connection.getresponse()
         return response.status, len(response.read())

@@ -203,8 +203,8 @@ def test_a_silent_client_is_no_request(make_worker, exchange, recorder):
 
 
 def break_at_the_start(recorder, monkeypatch):
-    monkeypatch.setattr("gunicorn_prometheus_workers.requests.LengthReader", None)
-    monkeypatch.setattr("gunicorn_prometheus_workers.requests.counted", lambda body: 1 / 0)
+    monkeypatch.setattr("gunicorn_prometheus_workers.hooks.LengthReader", None)
+    monkeypatch.setattr("gunicorn_prometheus_workers.sizes.counted", lambda req: 1 / 0)
 
 
 def break_series(recorder, monkeypatch):
@@ -236,5 +236,5 @@ def test_a_failure_of_recording_an_error_is_counted_too(
     recorder.broken = True
     assert exchange(worker, get()).startswith(b"HTTP/1.1 500")
     assert exchange(worker, b"GARBAGE\r\n\r\n").startswith(b"HTTP/1.1 400")
-    assert recorder.total("gunicorn_exporter_recording_errors_total") == 3
+    assert recorder.total("gunicorn_exporter_recording_errors_total") == 4
     assert len(logged) == 1

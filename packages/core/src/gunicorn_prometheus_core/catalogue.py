@@ -293,7 +293,7 @@ EXPORTER_RECORDING_ERRORS = Family(
     "counter",
     (),
     "merged",
-    "Requests whose recording failed; the requests themselves were not affected.",
+    "Failures to record something of a request; the requests themselves were not affected.",
 )
 EXPORTER_RESTARTS = Family(
     "gunicorn_exporter_restarts_total",

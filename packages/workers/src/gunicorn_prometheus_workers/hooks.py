@@ -14,6 +14,8 @@ from . import _gunicorn, sizes
 from .requests import CLIENT_GONE, Requests
 
 _GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN})
+#: The status of a request whose connection the application has taken over, for WebSockets mostly.
+_TAKEN_OVER = 101
 
 
 def install(worker: Any, requests: Requests) -> None:
@@ -50,7 +52,10 @@ class Hooks:
             return  # it has not begun
         try:
             failure = sys.exc_info()[1]
-            status = resp.status_code if failure is None else self._fail(req, resp, failure)
+            if failure is None or _is_regular(failure):
+                status = resp.status_code if resp.status else _TAKEN_OVER
+            else:
+                status = self._fail(req, resp, failure)
             sent = resp.sent if resp is not None else 0
             if type(reader) is not LengthReader:
                 sent += reader.sent
@@ -64,7 +69,6 @@ class Hooks:
     def _fail(self, req: Any, resp: Any, error: BaseException) -> int:
         """Count a failed request and give the status its client sees."""
         if isinstance(error, StopIteration) and error.__context__ is not None:
-            # How Gunicorn ends a request that failed after its headers were sent.
             error = error.__context__
         if resp is not None and resp.headers_sent:
             status: int = resp.status_code
@@ -74,3 +78,11 @@ class Hooks:
             status = 400 if isinstance(error, ParseException) else 500
         self._requests.failed(req.method, req.path, status, error)
         return status
+
+
+def _is_regular(error: BaseException) -> bool:
+    """Whether Gunicorn only ends a connection by this exception.
+
+    A failure after the headers had been sent ends it, too; that is the context then.
+    """
+    return isinstance(error, StopIteration) and error.__context__ is None

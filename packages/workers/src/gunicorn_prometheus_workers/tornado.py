@@ -93,14 +93,8 @@ class AnsweringContainer(WSGIContainer):
             await super().handle_request(request)
         except Exception:  # noqa: BLE001  logged with its traceback by the worker
             self._log_of_worker.exception("Error handling request %s", request.uri)
-            body = b"Internal Server Error"
-            headers = httputil.HTTPHeaders(
-                {"Content-Type": "text/plain", "Content-Length": str(len(body))}
-            )
-            line = httputil.ResponseStartLine("HTTP/1.1", 500, "Internal Server Error")
-            assert request.connection is not None
-            request.connection.write_headers(line, headers, body)
-            request.connection.finish()
+            assert isinstance(request.connection, _Request)
+            request.connection.answer_error()
 
 
 class _Delegate(httputil.HTTPMessageDelegate):
@@ -171,6 +165,15 @@ class _Request(httputil.HTTPConnection):
 
     def write(self, chunk: bytes) -> Future[None]:
         return self._wrote(self._connection.write(chunk), chunk)
+
+    def answer_error(self) -> None:
+        """Answer in the application's place; the page is not counted as its response."""
+        page = b"Internal Server Error"
+        headers = {"Content-Type": "text/plain", "Content-Length": str(len(page))}
+        line = httputil.ResponseStartLine("HTTP/1.1", 500, "Internal Server Error")
+        self.write_headers(line, httputil.HTTPHeaders(headers))
+        self._written = self._connection.write(page)
+        self.finish()
 
     def _wrote(self, written: Future[None], chunk: bytes | None) -> Future[None]:
         self._written = written
