@@ -269,7 +269,8 @@ class Server:
             return last[0].sum(name, **labels) == total
 
         def state() -> str:
-            return f"{name}{labels} is {total}; it is {last[0].sum(name, **labels)}\n{self.end_of_log}"
+            value = last[0].sum(name, **labels)
+            return f"{name}{labels} is {total}; it is {value}\n{self.end_of_log}"
 
         wait_for(reached, state)
         return last[0]
