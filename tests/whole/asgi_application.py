@@ -6,9 +6,6 @@ import os
 from application import HELLOS, LATENCY, PARTS, SIZES
 from application import __file__ as path_of_file
 
-#: What happened in the lifespan of this process, as the application saw it.
-LIFESPAN = []
-
 
 async def front(scope, receive, send):
     HELLOS.inc()
@@ -89,11 +86,6 @@ async def pid(scope, receive, send):
     await answer(send, str(os.getpid()).encode())
 
 
-async def lifespan_seen(scope, receive, send):
-    state = scope.get("state", {})
-    await answer(send, f"{','.join(LIFESPAN)} {state.get('started')}".encode())
-
-
 async def answer(send, body, status=200):
     headers = [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -113,7 +105,6 @@ ROUTES = {
     "/background": background,
     "/silent": silent,
     "/pid": pid,
-    "/lifespan": lifespan_seen,
 }
 
 
@@ -138,15 +129,15 @@ async def websocket(scope, receive, send):
 async def lifespan(scope, receive, send):
     while True:
         message = await receive()
-        LIFESPAN.append(message["type"].removeprefix("lifespan."))
-        if message["type"] == "lifespan.startup":
-            scope.get("state", {})["started"] = "yes"
-            await send({"type": "lifespan.startup.complete"})
-        else:
-            if directory := os.environ.get("LIFESPAN_ENDS"):
-                with open(f"{directory}/{os.getpid()}", "x"):
-                    pass
-            await send({"type": "lifespan.shutdown.complete"})
+        event = message["type"].removeprefix("lifespan.")
+        if directory := os.environ.get("LIFESPAN_EVENTS"):
+            with open(f"{directory}/{os.getpid()}", "a") as file:
+                print(event, file=file)
+        if os.environ.get("LIFESPAN_FAILS"):
+            await send({"type": "lifespan.startup.failed", "message": "as asked"})
+            return
+        await send({"type": f"lifespan.{event}.complete"})
+        if event == "shutdown":
             return
 
 
@@ -155,7 +146,7 @@ async def app(scope, receive, send):
         await lifespan(scope, receive, send)
     elif scope["type"] == "websocket":
         await websocket(scope, receive, send)
-    elif scope["path"] in ROUTES:
-        await ROUTES[scope["path"]](scope, receive, send)
+    elif route := ROUTES.get(scope["path"].partition("-")[0]):
+        await route(scope, receive, send)
     else:
         await answer(send, b"nothing here", 404)

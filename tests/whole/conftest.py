@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sysconfig
 import threading
@@ -23,6 +24,7 @@ from typing import Any
 import gunicorn
 import psutil
 import pytest
+import trustme
 
 #: As a user starts it; USR2 starts the same again.
 GUNICORN = str(Path(sysconfig.get_path("scripts"), "gunicorn"))
@@ -50,7 +52,12 @@ class Kind:
 
     @property
     def asgi(self) -> bool:
-        return self.app == "asgi_application:app"
+        return self.app == ASGI
+
+    @property
+    def hooks(self) -> bool:
+        """Whether its requests run through Gunicorn's own code for WSGI."""
+        return self.name in ("sync", "gthread", "gevent", "eventlet")
 
     def arguments(self) -> list[str]:
         return ["-k", f"gunicorn_prometheus_exporter.{self.worker}", *self.options]
@@ -89,7 +96,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         kinds = [KINDS[name] for name in names if KINDS[name].since <= VERSION]
         if selected := metafunc.definition.get_closest_marker("kinds"):
             kinds = [kind for kind in kinds if selected.args[0](kind)]
-        metafunc.parametrize("kind", kinds, ids=[kind.name for kind in kinds], scope="module")
+        # Tests with a server in common belong into one process.
+        shared = "serving" in metafunc.fixturenames
+        marks = {kind: [pytest.mark.xdist_group(kind.name)] if shared else [] for kind in kinds}
+        params = [pytest.param(kind, id=kind.name, marks=marks[kind]) for kind in kinds]
+        metafunc.parametrize("kind", params, scope="module" if shared else None)
 
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -171,6 +182,8 @@ class Server:
             "PROMETHEUS_BIND_ADDRESS": "127.0.0.1",
             **environment,
         }
+        #: For connections to the application by TLS.
+        self.context: ssl.SSLContext | None = None
         self.process: subprocess.Popen[bytes] | None = None
         self._started: list[psutil.Process] = []
 
@@ -221,6 +234,10 @@ class Server:
 
     def get(self, path: str = "/", body: bytes | None = None) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        if self.context is not None:
+            connection = http.client.HTTPSConnection(
+                "localhost", self.port, timeout=30, context=self.context
+            )
         try:
             connection.request("POST" if body is not None else "GET", path, body)
             response = connection.getresponse()
@@ -309,20 +326,35 @@ class Server:
         psutil.wait_procs(list(family.values()), timeout=10)
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Makes servers, not started yet; they are ended with the test."""
+@contextlib.contextmanager
+def _servers(directory: Path) -> Iterator[Callable[..., Server]]:
     made: list[Server] = []
 
     def make(*options: str, app: str = "application:app", **environment: str) -> Server:
-        directory = tmp_path / f"server{len(made)}"
-        directory.mkdir()
-        made.append(Server(directory, *options, app=app, **environment))
+        home = directory / f"server{len(made)}"
+        home.mkdir()
+        made.append(Server(home, *options, app=app, **environment))
         return made[-1]
 
-    yield make
-    for each in made:
-        each.kill()
+    try:
+        yield make
+    finally:
+        for each in made:
+            each.kill()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Makes servers, not started yet; they are ended with the test."""
+    with _servers(tmp_path) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def module_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """Makes servers for all tests of a module."""
+    with _servers(tmp_path_factory.mktemp("servers")) as make:
+        yield make
 
 
 class Client:
@@ -482,6 +514,19 @@ class Watch:
                 elif key not in now:
                     self.failures.append(f"scrape {self.scrapes}: {key} vanished")
             before = now
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, ssl.SSLContext]:
+    """Files of a certificate for localhost and its key, and what a client trusts it with."""
+    directory = tmp_path_factory.mktemp("certificate")
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    issued.cert_chain_pems[0].write_to_path(str(directory / "cert.pem"))
+    issued.private_key_pem.write_to_path(str(directory / "key.pem"))
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return str(directory / "cert.pem"), str(directory / "key.pem"), context
 
 
 @pytest.fixture

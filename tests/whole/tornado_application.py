@@ -28,6 +28,8 @@ class Ping(Handler):
     def get(self):
         self.write(b"pong")
 
+    head = get
+
 
 class Upload(Handler):
     def post(self):
@@ -91,19 +93,19 @@ class Pid(Handler):
         self.write(str(os.getpid()))
 
 
-app = Application(
-    [
-        ("/", Front),
-        ("/ping", Ping),
-        ("/upload", Upload),
-        ("/download", Download),
-        ("/fail", Fail),
-        ("/unavailable", Unavailable),
-        ("/slow", Slow),
-        ("/stream", Stream),
-        ("/endless", Endless),
-        ("/breaks", Breaks),
-        ("/pid", Pid),
-        ("/nowhere", Nowhere),
-    ]
-)
+ROUTES = {
+    "/": Front,
+    "/ping": Ping,
+    "/upload": Upload,
+    "/download": Download,
+    "/fail": Fail,
+    "/unavailable": Unavailable,
+    "/slow": Slow,
+    "/stream": Stream,
+    "/endless": Endless,
+    "/breaks": Breaks,
+    "/pid": Pid,
+    "/nowhere": Nowhere,
+}
+
+app = Application([(f"{path}(?:-.*)?", handler) for path, handler in ROUTES.items()])

@@ -141,7 +141,7 @@ def _add_worker(metrics: dict[str, Metric], own: _Own, snapshot: Snapshot) -> No
         busy = c.WORKER_BUSY.name
         metrics[busy].add_sample(busy, worker, own.total(c.HTTP_DURATION, values))
     elif snapshot.kind == "counter":
-        for family in (c.WORKER_FAILED, c.WORKER_ERRORS):
+        for family in (c.WORKER_FAILED, c.WORKER_ERRORS, c.WORKER_WEBSOCKETS):
             totals: dict[Labels, float] = {}
             for _, labels, at in own.cells.get(family.storage_name, ()):
                 totals[labels] = totals.get(labels, 0.0) + values[at]
@@ -149,7 +149,7 @@ def _add_worker(metrics: dict[str, Metric], own: _Own, snapshot: Snapshot) -> No
                 metrics[family.name].add_sample(family.name, {**worker, **dict(labels)}, value)
     elif snapshot.kind == "gauge_liveall":
         if snapshot.process.alive is not False:
-            for family in (c.WORKER_IN_PROGRESS, c.WORKER_CAPACITY):
+            for family in (c.WORKER_IN_PROGRESS, c.WORKER_CAPACITY, c.WORKER_WEBSOCKETS_OPEN):
                 for *_, at in own.cells.get(family.name, ()):
                     metrics[family.name].add_sample(family.name, worker, values[at])
         _add_state(metrics[c.WORKER_STATE.name], own, snapshot)
