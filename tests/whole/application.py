@@ -6,6 +6,8 @@ import time
 
 from prometheus_client import Counter, Gauge, Histogram, Summary
 
+from gunicorn_prometheus_storage_mmap import backend
+
 HELLOS = Counter("app_hellos_total", "Answers of the front page")
 LATENCY = Histogram("app_latency_seconds", "A histogram", ["kind"], buckets=(0.1, 1))
 SIZES = Summary("app_sizes", "A summary")
@@ -106,6 +108,12 @@ def pid(environ, start_response):
     return answer(start_response, str(os.getpid()).encode())
 
 
+def lock(environ, start_response):
+    """The module of the lock that recording holds: _thread for a native one."""
+    kind = type(backend._active.lock)
+    return answer(start_response, f"{kind.__module__}.{kind.__name__}".encode())
+
+
 def newest(environ, start_response):
     LATEST.set(float(environ["QUERY_STRING"]))
     return answer(start_response, b"set")
@@ -136,6 +144,7 @@ ROUTES = {
     "/threads": threads,
     "/child": child,
     "/pid": pid,
+    "/lock": lock,
     "/newest": newest,
     "/series": series,
 }

@@ -76,7 +76,7 @@ KINDS = {
         ),
         Kind("gevent", "PrometheusGeventWorker"),
         Kind("gevent_pywsgi", "PrometheusGeventPyWSGIWorker", recycles=False),
-        Kind("eventlet", "PrometheusEventletWorker"),
+        Kind("eventlet", "PrometheusEventletWorker", drops_connections=VERSION < (26,)),
         Kind("tornado", "PrometheusTornadoWorker", cuts_off=True),
         Kind("tornado_native", "PrometheusTornadoWorker", app=TORNADO, cuts_off=True),
         Kind("asgi", "PrometheusASGIWorker", app=ASGI, since=(24,)),
@@ -516,17 +516,29 @@ class Watch:
             before = now
 
 
+@dataclasses.dataclass(frozen=True)
+class Certificate:
+    """Files of a certificate for localhost and of its key."""
+
+    certfile: str
+    keyfile: str
+    authority: trustme.CA
+
+    def context(self) -> ssl.SSLContext:
+        """For a client that trusts it."""
+        context = ssl.create_default_context()
+        self.authority.configure_trust(context)
+        return context
+
+
 @pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, ssl.SSLContext]:
-    """Files of a certificate for localhost and its key, and what a client trusts it with."""
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     directory = tmp_path_factory.mktemp("certificate")
-    authority = trustme.CA()
-    issued = authority.issue_cert("localhost")
-    issued.cert_chain_pems[0].write_to_path(str(directory / "cert.pem"))
-    issued.private_key_pem.write_to_path(str(directory / "key.pem"))
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return str(directory / "cert.pem"), str(directory / "key.pem"), context
+    made = Certificate(str(directory / "cert.pem"), str(directory / "key.pem"), trustme.CA())
+    issued = made.authority.issue_cert("localhost")
+    issued.cert_chain_pems[0].write_to_path(made.certfile)
+    issued.private_key_pem.write_to_path(made.keyfile)
+    return made
 
 
 @pytest.fixture

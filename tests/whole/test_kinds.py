@@ -109,6 +109,13 @@ def test_the_path_is_recorded_as_the_client_sent_it(connection, counted):
     counted("/ping-%C3%A4%20b")
 
 
+@pytest.mark.kinds(lambda kind: kind.hooks or kind.name == "gevent_pywsgi")
+def test_recording_holds_a_native_lock_in_a_monkey_patched_process(serving, connection):
+    connection.request("GET", "/lock")
+    assert connection.getresponse().read() == b"_thread.RLock"
+    assert "not greened" not in serving.log
+
+
 # Failures
 
 
@@ -304,13 +311,14 @@ HTTP2_SINCE = {"gthread": (25,), "gevent": (25,), "eventlet": (25,), "asgi": (25
 
 @pytest.mark.kinds(lambda kind: HTTP2_SINCE.get(kind.name, (99,)) <= VERSION)
 def test_http_2(server, kind, certificate):
-    certfile, keyfile, context = certificate
-    tls = ["--certfile", certfile, "--keyfile", keyfile, "--http-protocols", "h2,h1"]
+    files = ["--certfile", certificate.certfile, "--keyfile", certificate.keyfile]
+    tls = [*files, "--http-protocols", "h2,h1"]
     gunicorn = server("-w", "1", *tls, *kind.arguments(), app=kind.app)
-    gunicorn.context = context
+    gunicorn.context = certificate.context()
     gunicorn.start()
     base = f"https://localhost:{gunicorn.port}"
-    with httpx.Client(http2=True, http1=False, verify=context, timeout=30) as client:
+    trusting = certificate.context()
+    with httpx.Client(http2=True, http1=False, verify=trusting, timeout=30) as client:
         for _ in range(3):
             response = client.post(f"{base}/upload", content=b"x" * 5000)
             assert (response.http_version, response.text) == ("HTTP/2", "5000")
