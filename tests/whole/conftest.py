@@ -49,6 +49,8 @@ class Kind:
     cuts_off: bool = False
     #: Whether requests end a worker, after so many of them.
     recycles: bool = True
+    #: Whether its workers, as they end, wait for connections that are closed already.
+    stalls: bool = False
 
     @property
     def asgi(self) -> bool:
@@ -79,7 +81,15 @@ KINDS = {
         Kind("eventlet", "PrometheusEventletWorker", drops_connections=VERSION < (26,)),
         Kind("tornado", "PrometheusTornadoWorker", cuts_off=True),
         Kind("tornado_native", "PrometheusTornadoWorker", app=TORNADO, cuts_off=True),
-        Kind("asgi", "PrometheusASGIWorker", app=ASGI, since=(24,)),
+        Kind(
+            "asgi",
+            "PrometheusASGIWorker",
+            app=ASGI,
+            since=(24,),
+            drops_connections=VERSION < (25,),
+            recycles=VERSION[0] != 25,
+            stalls=VERSION[0] == 25,
+        ),
         Kind("uvicorn", "PrometheusUvicornWorker", app=ASGI, drops_connections=True),
     )
 }

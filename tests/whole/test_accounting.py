@@ -46,25 +46,26 @@ def assert_exact(server, client):
 
 @pytest.mark.timeout(300)
 def test_exact_through_everything_that_happens_to_processes(server, load, watch, wait, kind):
-    options = ["-w", "4", "--max-requests", "100", *kind.arguments()]
-    gunicorn = server(*options, app=kind.app).start()
+    recycling = ["--max-requests", "100"] if kind.recycles else []
+    gunicorn = server("-w", "4", *recycling, *kind.arguments(), app=kind.app).start()
     with watch(gunicorn) as watcher, load(gunicorn, 8, kind=kind) as client:
         client.more(1500)  # workers are recycled many times over
         assert_exact(gunicorn, client)
 
-        first = set(gunicorn.workers())
-        gunicorn.send(signal.SIGHUP)
-        wait(lambda: not first & set(gunicorn.workers()), "HUP has replaced every worker", 60)
-        client.more(500)
-        assert_exact(gunicorn, client)
+        if not kind.stalls:
+            first = set(gunicorn.workers())
+            gunicorn.send(signal.SIGHUP)
+            wait(lambda: not first & set(gunicorn.workers()), "HUP has replaced all workers", 60)
+            client.more(500)
+            assert_exact(gunicorn, client)
 
-        gunicorn.send(signal.SIGTTIN)
-        wait(lambda: len(gunicorn.workers()) == 5, "TTIN has added a worker")
-        client.more(300)
-        gunicorn.send(signal.SIGTTOU)
-        wait(lambda: len(gunicorn.workers()) == 4, "TTOU has taken a worker away")
-        client.more(300)
-        assert_exact(gunicorn, client)
+            gunicorn.send(signal.SIGTTIN)
+            wait(lambda: len(gunicorn.workers()) == 5, "TTIN has added a worker")
+            client.more(300)
+            gunicorn.send(signal.SIGTTOU)
+            wait(lambda: len(gunicorn.workers()) == 4, "TTOU has taken a worker away", 60)
+            client.more(300)
+            assert_exact(gunicorn, client)
 
         for _ in range(3):
             client.pause()

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from gunicorn import __version__ as gunicorn_version
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import connect
 
 FINE = "gunicorn_http_request_duration_seconds"
@@ -60,7 +60,8 @@ def errors(now, endpoint, name):
 
 
 def test_a_response_in_parts_lasts_until_its_last_byte(connection, counted):
-    connection.request("GET", "/stream?0.2")
+    # Gunicorn 24's ASGI worker can't end a body of unknown length otherwise.
+    connection.request("GET", "/stream?0.2", headers={"Connection": "close"})
     assert connection.getresponse().read() == PARTS
     now = counted("/stream")
     assert now.sum(SENT, endpoint="/stream") == len(PARTS)
@@ -80,6 +81,7 @@ def test_an_upload_in_chunks(connection, counted):
     assert counted("/upload-chunks").sum(READ, endpoint="/upload-chunks") == 5000
 
 
+@pytest.mark.kinds(lambda kind: kind.name != "asgi" or VERSION >= (26,))
 def test_a_body_that_the_server_asks_for(serving, counted):
     with socket.create_connection(("127.0.0.1", serving.port), timeout=30) as sock:
         sock.sendall(
@@ -141,9 +143,12 @@ def test_an_application_that_fails_in_the_middle_of_its_response(kind, connectio
     assert now.sum(SENT, endpoint="/breaks") == (5 if response.status == 200 else 0)
 
 
-def test_a_client_that_leaves_in_the_middle_of_its_response(kind, serving, counted):
-    if kind.name == "tornado":  # as above
-        return
+# Tornado sends nothing of a WSGI application's response before it has the whole of it, and Gunicorn
+# 25's ASGI worker tells applications at once that their clients have gone.
+@pytest.mark.kinds(
+    lambda kind: kind.name != "tornado" and not (kind.name == "asgi" and VERSION[0] == 25)
+)
+def test_a_client_that_leaves_in_the_middle_of_its_response(serving, counted):
     with socket.create_connection(("127.0.0.1", serving.port), timeout=30) as sock:
         sock.sendall(b"GET /endless HTTP/1.1\r\nHost: test\r\n\r\n")
         received = 0
@@ -214,6 +219,7 @@ def test_an_application_that_does_not_answer_is_a_500(connection, counted):
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.kinds(lambda kind: not kind.stalls)
 def test_requests_in_flight_at_a_graceful_stop_are_counted(server, kind, wait):
     gunicorn = server("-w", "1", "--threads", "4", *kind.arguments(), app=kind.app).start()
     together = 1 if kind.name in ("sync", "tornado") else 4
@@ -276,7 +282,8 @@ def test_websockets_are_counted_apart_from_requests(server, kind):
         with pytest.raises(ConnectionClosed):
             failing.recv()
     for path in ("/stranger-1", "/stranger-2", "/fail-first"):
-        with pytest.raises(InvalidStatus):
+        # Before 26, Gunicorn's ASGI worker only closes the connection.
+        with pytest.raises(InvalidHandshake):
             connect(url + path)
     now = gunicorn.wait_counted(still_open, 0)
     assert now.sum(total, endpoint="/echo", outcome="accepted") == 4
@@ -298,7 +305,7 @@ def test_the_lifespan_is_the_applications(server, kind, tmp_path):
     assert events == dict.fromkeys(workers, "startup\nshutdown\n")
 
 
-@pytest.mark.kinds(lambda kind: kind.asgi)
+@pytest.mark.kinds(lambda kind: kind.name == "uvicorn" or (kind.asgi and VERSION >= (26,)))
 def test_a_lifespan_that_fails_stops_the_server_as_without_us(server, kind):
     gunicorn = server("-w", "1", *kind.arguments(), app=kind.app, LIFESPAN_FAILS="1")
     gunicorn.start(ready=False)
@@ -306,7 +313,8 @@ def test_a_lifespan_that_fails_stops_the_server_as_without_us(server, kind):
     assert "as asked" in gunicorn.log
 
 
-HTTP2_SINCE = {"gthread": (25,), "gevent": (25,), "eventlet": (25,), "asgi": (25,)}
+# Gunicorn 25's ASGI worker gives applications the body of a request in HTTP/2 twice.
+HTTP2_SINCE = {"gthread": (25,), "gevent": (25,), "eventlet": (25,), "asgi": (26,)}
 
 
 @pytest.mark.kinds(lambda kind: HTTP2_SINCE.get(kind.name, (99,)) <= VERSION)
