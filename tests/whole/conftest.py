@@ -7,6 +7,7 @@ import dataclasses
 import http.client
 import itertools
 import os
+import random
 import re
 import signal
 import socket
@@ -130,10 +131,15 @@ def wait_for(
         time.sleep(0.01)
 
 
+#: In an order of this process's own, none of those that the system gives to outgoing connections.
+_PORTS = itertools.cycle(random.sample(range(10_000, 32_000), 22_000))
+
+
 def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
+    while True:
+        port = next(_PORTS)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def parse(text: str) -> Samples:
