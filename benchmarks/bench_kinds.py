@@ -76,11 +76,15 @@ def measure(name: str) -> list[str]:
 
 
 def run(names: list[str]) -> None:
+    rows = []
+    for name in names:
+        rows.append(measure(name))
+        print(*rows[-1], sep="  ", flush=True)
     table(
         f"CPU us of a request, median of {ROUNDS} rounds of {REQUESTS:,} requests "
         "[95 % range of the median]",
         ["worker", "plain", "added", "added (means)", "wanted"],
-        [measure(name) for name in names],
+        rows,
     )
 
 

@@ -7,15 +7,19 @@ import os
 import time
 from typing import Any
 
-import eventlet
-from eventlet import hubs
-from eventlet.greenio import GreenSocket
-from eventlet.greenpool import GreenPool
-from eventlet.semaphore import Semaphore
-from eventlet.wsgi import WSGI_LOCAL
 from gunicorn.sock import ssl_wrap_socket
 from gunicorn.util import close
 from gunicorn.workers.base_async import AsyncWorker
+
+from . import _parts
+
+with _parts.needed_for("PrometheusEventletWorker", _parts.extra("eventlet")):
+    import eventlet
+    from eventlet import hubs
+    from eventlet.greenio import GreenSocket
+    from eventlet.greenpool import GreenPool
+    from eventlet.semaphore import Semaphore
+    from eventlet.wsgi import WSGI_LOCAL
 
 _TEMPORARY = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED})
 

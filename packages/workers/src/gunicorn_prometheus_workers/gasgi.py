@@ -8,7 +8,7 @@ from . import _gunicorn, _parts, asgi
 from .mixin import PrometheusMixin
 from .requests import Requests
 
-with _parts.needed_for("PrometheusASGIWorker", "it came with Gunicorn 24"):
+with _parts.needed_for("PrometheusASGIWorker", 'pip install "gunicorn>=24"'):
     from gunicorn.workers.gasgi import ASGIWorker
 
 
