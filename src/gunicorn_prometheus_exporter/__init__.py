@@ -12,33 +12,55 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gunicorn_prometheus_master import PrometheusMaster
+    from gunicorn_prometheus_workers.eventlet import PrometheusEventletWorker
+    from gunicorn_prometheus_workers.gasgi import PrometheusASGIWorker
+    from gunicorn_prometheus_workers.gevent import (
+        PrometheusGeventPyWSGIWorker,
+        PrometheusGeventWorker,
+    )
     from gunicorn_prometheus_workers.gthread import PrometheusThreadWorker
     from gunicorn_prometheus_workers.sync import PrometheusWorker
+    from gunicorn_prometheus_workers.tornado import PrometheusTornadoWorker
+    from gunicorn_prometheus_workers.uvicorn import PrometheusUvicornWorker
 
-__all__ = ["PrometheusMaster", "PrometheusThreadWorker", "PrometheusWorker"]
+__all__ = [
+    "PrometheusASGIWorker",
+    "PrometheusEventletWorker",
+    "PrometheusGeventPyWSGIWorker",
+    "PrometheusGeventWorker",
+    "PrometheusMaster",
+    "PrometheusThreadWorker",
+    "PrometheusTornadoWorker",
+    "PrometheusUvicornWorker",
+    "PrometheusWorker",
+]
 
-#: name -> module that has it, distribution that brings the module
+#: name -> module that has it; a module's package is named like the distribution that brings it
 _HOMES = {
-    "PrometheusWorker": ("gunicorn_prometheus_workers.sync", "gunicorn-prometheus-workers"),
-    "PrometheusThreadWorker": (
-        "gunicorn_prometheus_workers.gthread",
-        "gunicorn-prometheus-workers",
-    ),
-    "PrometheusMaster": ("gunicorn_prometheus_master", "gunicorn-prometheus-master"),
+    "PrometheusASGIWorker": "gunicorn_prometheus_workers.gasgi",
+    "PrometheusEventletWorker": "gunicorn_prometheus_workers.eventlet",
+    "PrometheusGeventPyWSGIWorker": "gunicorn_prometheus_workers.gevent",
+    "PrometheusGeventWorker": "gunicorn_prometheus_workers.gevent",
+    "PrometheusMaster": "gunicorn_prometheus_master",
+    "PrometheusThreadWorker": "gunicorn_prometheus_workers.gthread",
+    "PrometheusTornadoWorker": "gunicorn_prometheus_workers.tornado",
+    "PrometheusUvicornWorker": "gunicorn_prometheus_workers.uvicorn",
+    "PrometheusWorker": "gunicorn_prometheus_workers.sync",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home, distribution = _HOMES[name]
+    home = _HOMES[name]
+    package = home.partition(".")[0]
     try:
         module = importlib.import_module(home)
     except ModuleNotFoundError as error:
-        if error.name != home.partition(".")[0]:
+        if error.name != package:
             raise
         raise ImportError(
-            f"{name} is not installed: pip install {distribution}", name=error.name
+            f"{name} is not installed: pip install {package.replace('_', '-')}", name=package
         ) from None
     return getattr(module, name)
 

@@ -10,11 +10,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
 from gunicorn.util import load_class
 
+import gunicorn_prometheus_exporter as facade
 from gunicorn_prometheus_core.catalogue import FAMILIES
 from gunicorn_prometheus_core.settings import Settings
 
@@ -103,6 +105,23 @@ def test_every_worker_class_that_is_named_exists(pages: dict[str, str]) -> None:
     assert named
     for name in named:
         assert load_class(name).__name__ in name
+
+
+def test_the_page_about_workers_has_every_worker_and_its_extra(
+    repository: Path, pages: dict[str, str]
+) -> None:
+    rows = re.findall(
+        r"^\| .*? \| `(\w+)` \| (?:`(\w+)`)? ?\|", pages["docs/workers.md"], re.MULTILINE
+    )
+    workers = {name for name in facade.__all__ if name != "PrometheusMaster"}
+    assert {name for name, _ in rows} == workers
+    code = "import sys, gunicorn_prometheus_exporter as facade\n"
+    code += "for name in sys.argv[1:]: print(getattr(facade, name).__module__)"
+    command = [sys.executable, "-W", "ignore", "-c", code, *(name for name, _ in rows)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    parts = [module.rpartition(".")[2] for module in done.stdout.split()]
+    extras = metadata("gunicorn-prometheus-exporter").get_all("Provides-Extra")
+    assert [extra for _, extra in rows] == [part if part in extras else "" for part in parts]
 
 
 def test_the_readme_names_every_distribution(repository: Path, pages: dict[str, str]) -> None:

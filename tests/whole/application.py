@@ -6,6 +6,8 @@ import time
 
 from prometheus_client import Counter, Gauge, Histogram, Summary
 
+from gunicorn_prometheus_storage_mmap import backend
+
 HELLOS = Counter("app_hellos_total", "Answers of the front page")
 LATENCY = Histogram("app_latency_seconds", "A histogram", ["kind"], buckets=(0.1, 1))
 SIZES = Summary("app_sizes", "A summary")
@@ -16,6 +18,8 @@ STARTS = Counter("app_starts_total", "Imports of this module")
 STARTS.inc()
 LIVE.inc()
 
+PARTS = (b"one, ", b"two, ", b"three")
+
 
 def front(environ, start_response):
     HELLOS.inc()
@@ -25,7 +29,8 @@ def front(environ, start_response):
 
 
 def ping(environ, start_response):
-    return answer(start_response, b"pong")
+    response = answer(start_response, b"pong")
+    return response if environ["REQUEST_METHOD"] != "HEAD" else []
 
 
 def upload(environ, start_response):
@@ -36,10 +41,36 @@ def download(environ, start_response):
     """A file that goes out by sendfile where the server can."""
     path = __file__
     start_response("200 OK", [("Content-Length", str(os.path.getsize(path)))])
-    return environ["wsgi.file_wrapper"](open(path, "rb"))
+    file = open(path, "rb")  # noqa: SIM115  closed by the server
+    if "wsgi.file_wrapper" in environ:  # Tornado has none
+        return environ["wsgi.file_wrapper"](file)
+    with file:
+        return [file.read()]
 
 
 def fail(environ, start_response):
+    raise LookupError("as asked")
+
+
+def stream(environ, start_response):
+    """Three parts of a body whose length isn't known before, as far apart as asked for."""
+    start_response("200 OK", [])
+    for part in PARTS:
+        yield part
+        time.sleep(float(environ["QUERY_STRING"] or 0))
+
+
+def endless(environ, start_response):
+    """A body that ends only when nobody wants it any more."""
+    start_response("200 OK", [])
+    while True:
+        yield b"x" * 65536
+
+
+def breaks(environ, start_response):
+    """Fails in the middle of its response."""
+    start_response("200 OK", [("Content-Length", "10")])
+    yield b"hello"
     raise LookupError("as asked")
 
 
@@ -77,6 +108,12 @@ def pid(environ, start_response):
     return answer(start_response, str(os.getpid()).encode())
 
 
+def lock(environ, start_response):
+    """The module of the lock that recording holds: _thread for a native one."""
+    kind = type(backend._active.lock)
+    return answer(start_response, f"{kind.__module__}.{kind.__name__}".encode())
+
+
 def newest(environ, start_response):
     LATEST.set(float(environ["QUERY_STRING"]))
     return answer(start_response, b"set")
@@ -100,17 +137,22 @@ ROUTES = {
     "/upload": upload,
     "/download": download,
     "/fail": fail,
+    "/stream": stream,
+    "/endless": endless,
+    "/breaks": breaks,
     "/slow": slow,
     "/threads": threads,
     "/child": child,
     "/pid": pid,
+    "/lock": lock,
     "/newest": newest,
     "/series": series,
 }
 
 
 def app(environ, start_response):
-    route = ROUTES.get(environ["PATH_INFO"])
+    """Whatever follows a hyphen in the path is for the tests to tell their requests apart."""
+    route = ROUTES.get(environ["PATH_INFO"].partition("-")[0])
     if route is None:
         return answer(start_response, b"nothing here", "404 Not Found")
     return route(environ, start_response)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import http.client
 import itertools
 import os
+import random
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sysconfig
 import threading
@@ -22,11 +25,94 @@ from typing import Any
 import gunicorn
 import psutil
 import pytest
+import trustme
 
 #: As a user starts it; USR2 starts the same again.
 GUNICORN = str(Path(sysconfig.get_path("scripts"), "gunicorn"))
 APP = Path(__file__).with_name("application.py")
 VERSION = tuple(int(part) for part in gunicorn.__version__.split(".")[:2])
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """One kind of worker, as a user starts it."""
+
+    name: str
+    worker: str
+    options: tuple[str, ...] = ()
+    app: str = "application:app"
+    since: tuple[int, ...] = (21,)
+    #: Whether connections are kept open for further requests.
+    keep_alive: bool = True
+    #: Whether its workers, as they end, close new connections that they have not read from.
+    drops_connections: bool = False
+    #: Whether they end at once, whatever they are doing, as soon as they don't accept any more.
+    cuts_off: bool = False
+    #: Whether requests end a worker, after so many of them.
+    recycles: bool = True
+    #: Whether its workers, as they end, wait for connections that are closed already.
+    stalls: bool = False
+
+    @property
+    def asgi(self) -> bool:
+        return self.app == ASGI
+
+    @property
+    def hooks(self) -> bool:
+        """Whether its requests run through Gunicorn's own code for WSGI."""
+        return self.name in ("sync", "gthread", "gevent", "eventlet")
+
+    def arguments(self) -> list[str]:
+        return ["-k", f"gunicorn_prometheus_exporter.{self.worker}", *self.options]
+
+
+ASGI, TORNADO = "asgi_application:app", "tornado_application:app"
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("sync", "PrometheusWorker", keep_alive=False),
+        Kind(
+            "gthread",
+            "PrometheusThreadWorker",
+            ("--threads", "4"),
+            drops_connections=VERSION < (24,),
+        ),
+        Kind("gevent", "PrometheusGeventWorker"),
+        Kind("gevent_pywsgi", "PrometheusGeventPyWSGIWorker", recycles=False),
+        Kind("eventlet", "PrometheusEventletWorker", drops_connections=VERSION < (26,)),
+        Kind("tornado", "PrometheusTornadoWorker", cuts_off=True),
+        Kind("tornado_native", "PrometheusTornadoWorker", app=TORNADO, cuts_off=True),
+        Kind(
+            "asgi",
+            "PrometheusASGIWorker",
+            app=ASGI,
+            since=(24,),
+            drops_connections=VERSION < (25,),
+            recycles=VERSION[0] != 25,
+            stalls=VERSION[0] == 25,
+        ),
+        Kind("uvicorn", "PrometheusUvicornWorker", app=ASGI, drops_connections=True),
+    )
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kinds", default=",".join(KINDS), help="kinds of workers, by commas")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test with the argument `kind` for every kind of worker that this Gunicorn has."""
+    if "kind" in metafunc.fixturenames:
+        names = metafunc.config.getoption("--kinds").split(",")
+        kinds = [KINDS[name] for name in names if KINDS[name].since <= VERSION]
+        if selected := metafunc.definition.get_closest_marker("kinds"):
+            kinds = [kind for kind in kinds if selected.args[0](kind)]
+        # Tests with a server in common belong into one process.
+        shared = "serving" in metafunc.fixturenames
+        marks = {kind: [pytest.mark.xdist_group(kind.name)] if shared else [] for kind in kinds}
+        params = [pytest.param(kind, id=kind.name, marks=marks[kind]) for kind in kinds]
+        metafunc.parametrize("kind", params, scope="module" if shared else None)
+
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -45,10 +131,15 @@ def wait_for(
         time.sleep(0.01)
 
 
+#: In an order of this process's own, none of those that the system gives to outgoing connections.
+_PORTS = itertools.cycle(random.sample(range(10_000, 32_000), 22_000))
+
+
 def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
+    while True:
+        port = next(_PORTS)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def parse(text: str) -> Samples:
@@ -100,16 +191,21 @@ class Server:
     host = "127.0.0.1"
     prefix: tuple[str, ...] = ()
 
-    def __init__(self, directory: Path, *options: str, **environment: str) -> None:
+    def __init__(
+        self, directory: Path, *options: str, app: str = "application:app", **environment: str
+    ) -> None:
         self.port, self.metrics_port = _free_port(), _free_port()
         self.log_path = directory / "gunicorn.log"
         self.directory = directory
         self.options = list(options)
+        self.app = app
         self.environment = {
             "PROMETHEUS_METRICS_PORT": str(self.metrics_port),
             "PROMETHEUS_BIND_ADDRESS": self.host,
             **environment,
         }
+        #: For connections to the application by TLS.
+        self.context: ssl.SSLContext | None = None
         self.process: subprocess.Popen[bytes] | None = None
         self._started: list[psutil.Process] = []
 
@@ -124,7 +220,7 @@ class Server:
         }
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.prefix, GUNICORN, *options, *self.options, "application:app"],
+                [*self.prefix, GUNICORN, *options, *self.options, self.app],
                 cwd=APP.parent,
                 env=environment | self.environment,
                 stdin=subprocess.DEVNULL,
@@ -133,13 +229,17 @@ class Server:
             )
         self._started.append(psutil.Process(self.process.pid))
         if ready:
-            wait_for(self.answers, lambda: f"the application answers\n{self.log}")
-            wait_for(self.is_scrapable, lambda: f"the metrics are served\n{self.log}")
+            wait_for(self.answers, lambda: f"the application answers\n{self.end_of_log}")
+            wait_for(self.is_scrapable, lambda: f"the metrics are served\n{self.end_of_log}")
         return self
 
     @property
     def log(self) -> str:
         return self.log_path.read_text()
+
+    @property
+    def end_of_log(self) -> str:
+        return "\n".join(self.log.splitlines()[-40:])
 
     @property
     def pid(self) -> int:
@@ -161,6 +261,10 @@ class Server:
 
     def get(self, path: str = "/", body: bytes | None = None) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
+        if self.context is not None:
+            connection = http.client.HTTPSConnection(
+                "localhost", self.port, timeout=30, context=self.context
+            )
         try:
             connection.request("POST" if body is not None else "GET", path, body)
             response = connection.getresponse()
@@ -209,7 +313,8 @@ class Server:
             return last[0].sum(name, **labels) == total
 
         def state() -> str:
-            return f"{name}{labels} is {total}; it is {last[0].sum(name, **labels)}\n{self.log}"
+            value = last[0].sum(name, **labels)
+            return f"{name}{labels} is {total}; it is {value}\n{self.end_of_log}"
 
         wait_for(reached, state)
         return last[0]
@@ -223,7 +328,7 @@ class Server:
             os.kill(self.pid, number)
         self.process.wait(30)
         _, alive = psutil.wait_procs(family, timeout=10)
-        assert not alive, f"left running: {alive}\n{self.log}"
+        assert not alive, f"left running: {alive}\n{self.end_of_log}"
 
     def family(self) -> list[psutil.Process]:
         found = []
@@ -248,34 +353,56 @@ class Server:
         psutil.wait_procs(list(family.values()), timeout=10)
 
 
+@contextlib.contextmanager
+def _servers(directory: Path) -> Iterator[Callable[..., Server]]:
+    made: list[Server] = []
+
+    def make(*options: str, app: str = "application:app", **environment: str) -> Server:
+        home = directory / f"server{len(made)}"
+        home.mkdir()
+        made.append(Server(home, *options, app=app, **environment))
+        return made[-1]
+
+    try:
+        yield make
+    finally:
+        for each in made:
+            each.kill()
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Makes servers, not started yet; they are ended with the test."""
-    made: list[Server] = []
+    with _servers(tmp_path) as make:
+        yield make
 
-    def make(*options: str, **environment: str) -> Server:
-        directory = tmp_path / f"server{len(made)}"
-        directory.mkdir()
-        made.append(Server(directory, *options, **environment))
-        return made[-1]
 
-    yield make
-    for each in made:
-        each.kill()
+@pytest.fixture(scope="module")
+def module_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """Makes servers for all tests of a module."""
+    with _servers(tmp_path_factory.mktemp("servers")) as make:
+        yield make
 
 
 class Client:
     """Sends requests from several threads and counts the answers, by path and status."""
 
-    def __init__(self, server: Server, threads: int = 4, *, keep_alive: bool = False) -> None:
+    def __init__(
+        self,
+        server: Server,
+        threads: int = 4,
+        *,
+        kind: Kind = KINDS["sync"],
+    ) -> None:
         self._server = server
-        self._keep_alive = keep_alive
+        self.kind = kind
         self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
         self._change = threading.Condition()
         self._state = "running"
         self._busy = threads
         self.answers: Counter[tuple[str, int]] = Counter()
         self.sent = 0
+        self.most_sent = max(len(body or b"") for _, body in REQUESTS)
         self.received = 0
         self.errors: list[BaseException] = []
 
@@ -333,8 +460,7 @@ class Client:
                         break
                     except (http.client.RemoteDisconnected, ConnectionError):
                         # An idle connection was closed: as every client does, try a new one.
-                        # Gunicorn's gthread worker before 24 also drops new ones as it ends.
-                        if not (reused or (self._keep_alive and VERSION < (24, 0))):
+                        if not (reused or self.kind.drops_connections):
                             raise
                         connection.close()
                         reused = False
@@ -358,7 +484,7 @@ class Client:
     def _exchange(
         self, connection: http.client.HTTPConnection, path: str, body: bytes | None
     ) -> tuple[int, int]:
-        headers = {} if self._keep_alive else {"Connection": "close"}
+        headers = {} if self.kind.keep_alive else {"Connection": "close"}
         connection.request("GET" if body is None else "POST", path, body, headers)
         response = connection.getresponse()
         return response.status, len(response.read())
@@ -415,6 +541,31 @@ class Watch:
                 elif key not in now:
                     self.failures.append(f"scrape {self.scrapes}: {key} vanished")
             before = now
+
+
+@dataclasses.dataclass(frozen=True)
+class Certificate:
+    """Files of a certificate for localhost and of its key."""
+
+    certfile: str
+    keyfile: str
+    authority: trustme.CA
+
+    def context(self) -> ssl.SSLContext:
+        """For a client that trusts it."""
+        context = ssl.create_default_context()
+        self.authority.configure_trust(context)
+        return context
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    directory = tmp_path_factory.mktemp("certificate")
+    made = Certificate(str(directory / "cert.pem"), str(directory / "key.pem"), trustme.CA())
+    issued = made.authority.issue_cert("localhost")
+    issued.cert_chain_pems[0].write_to_path(made.certfile)
+    issued.private_key_pem.write_to_path(made.keyfile)
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -31,9 +31,10 @@ def test_a_limit_of_zero_keeps_no_path():
     assert Endpoints(0).label("/a", 200) == "_other_"
 
 
-def test_paths_that_are_not_found_are_one_and_use_nothing_of_the_limit():
+@pytest.mark.parametrize("status", [400, 404, 499])
+def test_paths_that_nobody_knows_are_one_and_use_nothing_of_the_limit(status):
     endpoints = Endpoints(1)
-    assert [endpoints.label(f"/{n}", 404) for n in range(100)] == ["_unmatched_"] * 100
+    assert [endpoints.label(f"/{n}", status) for n in range(100)] == ["_unmatched_"] * 100
     assert endpoints.label("/a", 200) == "/a"
 
 

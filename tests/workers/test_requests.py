@@ -144,7 +144,7 @@ def test_a_client_that_goes_away_unanswered_is_a_499(make_worker, exchange, reco
         raise ConnectionResetError(104, "Connection reset by peer")
 
     exchange(make_worker(resets), get("/a"))
-    assert recorder.requests() == {("GET", "/a", "499"): 1}
+    assert recorder.requests() == {("GET", "_unmatched_", "499"): 1}
     assert [labels["error_type"] for labels, _ in recorder.samples(FAILED)] == [
         "ConnectionResetError"
     ]
@@ -190,7 +190,7 @@ def test_what_is_no_request_is_counted_as_an_error_only(
 def test_a_body_that_is_malformed_is_a_400(make_worker, exchange, recorder, get):
     request = get("/a", "POST", headers=["Transfer-Encoding: chunked"]) + b"nonsense\r\n"
     assert exchange(make_worker(reads_all), request).startswith(b"HTTP/1.1 400")
-    assert recorder.requests() == {("POST", "/a", "400"): 1}
+    assert recorder.requests() == {("POST", "_unmatched_", "400"): 1}
 
 
 def test_a_silent_client_is_no_request(make_worker, exchange, recorder):
@@ -203,8 +203,8 @@ def test_a_silent_client_is_no_request(make_worker, exchange, recorder):
 
 
 def break_at_the_start(recorder, monkeypatch):
-    monkeypatch.setattr("gunicorn_prometheus_workers.requests.LengthReader", None)
-    monkeypatch.setattr("gunicorn_prometheus_workers.requests.counted", lambda body: 1 / 0)
+    monkeypatch.setattr("gunicorn_prometheus_workers.hooks.LengthReader", None)
+    monkeypatch.setattr("gunicorn_prometheus_workers.sizes.counted", lambda req: 1 / 0)
 
 
 def break_series(recorder, monkeypatch):
@@ -236,5 +236,5 @@ def test_a_failure_of_recording_an_error_is_counted_too(
     recorder.broken = True
     assert exchange(worker, get()).startswith(b"HTTP/1.1 500")
     assert exchange(worker, b"GARBAGE\r\n\r\n").startswith(b"HTTP/1.1 400")
-    assert recorder.total("gunicorn_exporter_recording_errors_total") == 3
+    assert recorder.total("gunicorn_exporter_recording_errors_total") == 4
     assert len(logged) == 1

@@ -133,12 +133,26 @@ WORKER_IN_PROGRESS = Family(
     "worker",
     "Requests this worker is handling now.",
 )
+WORKER_WEBSOCKETS = Family(
+    "gunicorn_worker_websockets_total",
+    "counter",
+    ("worker_id", "endpoint", "outcome"),
+    "worker",
+    "WebSockets that were accepted, rejected, or failed before either; they are not requests.",
+)
+WORKER_WEBSOCKETS_OPEN = Family(
+    "gunicorn_worker_websockets_open",
+    "gauge",
+    ("worker_id",),
+    "worker",
+    "WebSockets of this worker that are open now.",
+)
 WORKER_CAPACITY = Family(
     "gunicorn_worker_capacity",
     "gauge",
     ("worker_id",),
     "worker",
-    "Requests this worker can handle at the same time.",
+    "Requests this worker can handle at the same time; absent where nothing limits them.",
 )
 WORKER_STATE = Family(
     "gunicorn_worker_state",
@@ -279,7 +293,7 @@ EXPORTER_RECORDING_ERRORS = Family(
     "counter",
     (),
     "merged",
-    "Requests whose recording failed; the requests themselves were not affected.",
+    "Failures to record something of a request; the requests themselves were not affected.",
 )
 EXPORTER_RESTARTS = Family(
     "gunicorn_exporter_restarts_total",

@@ -154,12 +154,12 @@ def _add_worker(sums: _Sums, own: _Own, snapshot: Snapshot) -> None:
         busy = own.sums(c.HTTP_DURATION, values)
         sums.add(c.WORKER_BUSY, c.WORKER_BUSY.name, worker, *busy)
     elif snapshot.kind == "counter":
-        for family in (c.WORKER_FAILED, c.WORKER_ERRORS):
+        for family in (c.WORKER_FAILED, c.WORKER_ERRORS, c.WORKER_WEBSOCKETS):
             for _, labels, at in own.cells.get(family.storage_name, ()):
                 sums.add(family, family.name, {**worker, **dict(labels)}, values[at])
     elif snapshot.kind == "gauge_liveall":
         if snapshot.process.alive is not False:
-            for family in (c.WORKER_IN_PROGRESS, c.WORKER_CAPACITY):
+            for family in (c.WORKER_IN_PROGRESS, c.WORKER_CAPACITY, c.WORKER_WEBSOCKETS_OPEN):
                 for *_, at in own.cells.get(family.name, ()):
                     sums.add(family, family.name, worker, values[at])
         _add_state(sums, own, snapshot)

@@ -14,12 +14,16 @@ MASTER = "gunicorn_prometheus.master"
 SERVER = "gunicorn_prometheus.server"
 COLLECTORS = "gunicorn_prometheus.collectors"
 
+_WORKERS = (
+    *("sync", "gthread", "gevent", "gevent_pywsgi"),
+    *("eventlet", "tornado", "asgi", "uvicorn"),
+)
+
 #: What brings the members that we ship; a third party's name is not in here.
 REMEDIES = {
     (STORAGE, "mmap"): "gunicorn-prometheus-storage-mmap",
     (STORAGE, "redis"): "gunicorn-prometheus-storage-redis",
-    (WORKERS, "sync"): "gunicorn-prometheus-workers",
-    (WORKERS, "gthread"): "gunicorn-prometheus-workers",
+    **{(WORKERS, kind): "gunicorn-prometheus-workers" for kind in _WORKERS},
     (MASTER, "default"): "gunicorn-prometheus-master",
     (SERVER, "default"): "gunicorn-prometheus-server",
 }

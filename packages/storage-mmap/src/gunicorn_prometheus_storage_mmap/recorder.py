@@ -48,6 +48,9 @@ class _Unbound:
 class Recorder:
     """See :class:`gunicorn_prometheus_core.recording.Recorder`."""
 
+    # Monkey-patching by eventlet turns locks that it finds in a __dict__ into locks of greenlets.
+    __slots__ = ("__dict__", "__weakref__", "lock")
+
     def __init__(self, directory: str = "", access: Access | None = None) -> None:
         # From _thread, so that no monkey-patching makes it a lock of greenlets.
         self.lock = RLock()

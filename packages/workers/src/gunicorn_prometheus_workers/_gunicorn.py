@@ -1,10 +1,16 @@
-"""What we need of Gunicorn beyond its documented interface, in one place."""
+"""What we need of Gunicorn beyond its documented interface, and where its versions differ."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
+
+from gunicorn import version_info
+
+#: Whether the response to a request in HTTP/2 says how many bytes of its body were sent.
+HTTP2_RESPONSES_COUNT = version_info >= (26,)
 
 Hook = Callable[..., Any]
 
@@ -56,3 +62,17 @@ def _users(cfg: Any, name: str, default_matters: bool = False) -> Hook | None:
     if is_default and not default_matters:
         return None
     return hook
+
+
+def asgi_client_gone(receive: Any, send: Any) -> bool:
+    """Whether the client of a request to Gunicorn's ASGI worker has closed the connection.
+
+    Before 25 the task of such a request is cancelled at once, and in HTTP/2 its stream says it.
+    """
+    return bool(getattr(getattr(receive, "__self__", None), "_closed", False))
+
+
+def eventlet_worker() -> Any:
+    """Gunicorn's own eventlet worker, or since 26, which has none, ours."""
+    home = "._eventlet" if version_info >= (26,) else "gunicorn.workers.geventlet"
+    return import_module(home, __package__).EventletWorker

@@ -11,12 +11,14 @@ METHODS = frozenset(
 OTHER_METHOD = "_OTHER"
 #: Endpoint of a path beyond the limit.
 OTHER = "_other_"
-#: Endpoint of a path that the application answered with 404.
+#: Endpoint of a path of which nothing shows that the application knows it.
 UNMATCHED = "_unmatched_"
 #: Method and endpoint where a request could not be read so far.
 UNKNOWN = "UNKNOWN"
 
 _LONGEST = 200
+#: Bad request, not found, client gone: what strangers get for paths that they make up.
+_UNTOLD = frozenset({400, 404, 499})
 
 
 def method_label(method: str) -> str:
@@ -40,7 +42,7 @@ class Endpoints:
         path = path[:_LONGEST]
         if path in self._known:
             return path
-        if status == 404:
+        if status in _UNTOLD:
             return UNMATCHED
         if len(self._known) >= self._limit:
             return OTHER

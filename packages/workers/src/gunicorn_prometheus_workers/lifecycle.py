@@ -11,7 +11,6 @@ from gunicorn_prometheus_core.logs import log
 from gunicorn_prometheus_core.recording import Recorder, sample_keys
 from gunicorn_prometheus_core.settings import load
 
-from . import _gunicorn, sizes
 from .requests import Requests
 
 _TICK_SECONDS = 1.0
@@ -61,11 +60,9 @@ class Lifecycle:
         self.signalled = False
         recorder.bind("worker")
         self.requests = Requests(recorder, load().endpoint_limit)
-        self._set(catalogue.WORKER_CAPACITY, {}, worker.capacity)
+        if worker.capacity is not None:
+            self._set(catalogue.WORKER_CAPACITY, {}, worker.capacity)
         self.tick()
-        sizes.count_sendfile()
-        debug = _gunicorn.logs_debug(worker.log)
-        _gunicorn.add_hooks(worker.cfg, self.requests.begin, self.requests.end, debug=debug)
         self._follow_heartbeat()
 
     @classmethod

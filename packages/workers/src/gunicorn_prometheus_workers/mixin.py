@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from gunicorn_prometheus_core.logs import log
+
+from . import hooks
 from .lifecycle import Lifecycle, prepare_master
+from .requests import Requests
 
 
 class PrometheusMixin:
     """Put before a Gunicorn worker class: ``class MyWorker(PrometheusMixin, SyncWorker)``.
 
-    Requests are recorded at ``pre_request`` and ``post_request``, which every
-    worker calls; a subclass says only what differs, its ``capacity``. Importing
-    or subclassing it changes nothing; Gunicorn's call of ``setup`` does, which
-    happens when a server starts with the class as its ``worker_class``.
+    A subclass says only what differs: its ``capacity``, and in
+    ``record_requests`` how it sees its requests if it doesn't call Gunicorn's
+    ``pre_request`` and ``post_request``. Importing or subclassing it changes
+    nothing; Gunicorn's call of ``setup`` does, which happens when a server
+    starts with the class as its ``worker_class``.
     """
 
     _lifecycle: Lifecycle | None = None
@@ -27,14 +32,23 @@ class PrometheusMixin:
         prepare_master()
 
     @property
-    def capacity(self) -> int:
-        """How many requests the worker can handle at the same time."""
+    def capacity(self) -> int | None:
+        """How many requests the worker can handle at the same time; None if nothing limits it."""
         return 1
+
+    def record_requests(self, requests: Requests) -> None:
+        """See to it that requests are recorded; called when the application has been loaded."""
+        hooks.install(self, requests)
 
     def load_wsgi(self) -> None:
         """The first thing a worker process does as the user it runs as."""
         self._lifecycle = Lifecycle.begin(self)
         super().load_wsgi()  # type: ignore[misc]  # the worker's
+        if self._lifecycle is not None:
+            try:
+                self.record_requests(self._lifecycle.requests)
+            except Exception:
+                log.exception("this worker's requests are not recorded")
 
     def init_process(self) -> None:
         """The life of a worker process, until it ends by itself."""
@@ -47,7 +61,8 @@ class PrometheusMixin:
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """An error that the worker answers."""
         if self._lifecycle is not None:
-            self._lifecycle.requests.error(req, exc)
+            method, path = getattr(req, "method", None), getattr(req, "path", None)
+            self._lifecycle.requests.answered(method, path, 500, exc)
         super().handle_error(req, client, addr, exc)  # type: ignore[misc]  # the worker's
 
     def handle_exit(self, sig: int, frame: Any) -> None:
@@ -65,7 +80,13 @@ class PrometheusMixin:
         self._enter("aborting")
         super().handle_abort(sig, frame)  # type: ignore[misc]  # the worker's
 
+    def tick(self) -> None:
+        """Record what has changed, for a worker whose heartbeat is not once a second."""
+        if self._lifecycle is not None:
+            self._lifecycle.tick()
+
     def _enter(self, state: str) -> None:
+        """Note a new state after a signal; it is recorded with the next heartbeat."""
         if self._lifecycle is not None:
             self._lifecycle.signalled = True
             self._lifecycle.wanted_state = state

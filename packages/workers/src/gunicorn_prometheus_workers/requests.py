@@ -1,35 +1,26 @@
-"""Recording a request: the code that every request runs through.
+"""Recording requests: what every kind of worker calls as a request begins and as it ends.
 
-``begin`` and ``end`` are called by Gunicorn as its ``pre_request`` and
-``post_request`` hooks, from whatever thread handles the request. Between them
-they do about ten stores into mapped memory and nothing else: no system call,
-no lock that another process could hold.
+A request costs about ten stores into mapped memory and nothing else: no system
+call, no lock that another process could hold, nothing that could make a
+greenlet or a coroutine yield. All methods may be called from any thread.
 """
 
 from __future__ import annotations
 
-import errno
 import json
-import sys
 from bisect import bisect_left
 from time import perf_counter
-from typing import Any
-
-from gunicorn.http.body import LengthReader
-from gunicorn.http.errors import ParseException
 
 from gunicorn_prometheus_core import catalogue
 from gunicorn_prometheus_core.logs import log
 from gunicorn_prometheus_core.recording import Cells, Page, Recorder, sample_keys
 
 from .labels import UNKNOWN, Endpoints, method_label
-from .sizes import counted
 
 _SECONDS = catalogue.FINE_SECONDS
 _BYTES = catalogue.SIZE_BYTES
 #: What the documents of other servers call a request whose client went away unanswered.
 CLIENT_GONE = 499
-_GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN})
 
 
 #: The cells of one method, endpoint and status: their page, and the positions of sum and buckets of
@@ -52,39 +43,31 @@ class Requests:
         self._errors = _single(recorder, "counter", catalogue.EXPORTER_RECORDING_ERRORS)
         self._complained = False
 
-    def begin(self, worker: Any, req: Any) -> None:
-        """``pre_request``: a request has been read up to its body."""
+    def begin(self) -> None:
+        """A request has been read up to its body; it is in progress from now on. Never raises."""
+        page, at = self._in_progress
+        self._acquire()
         try:
-            reader: Any = getattr(req.body, "reader", None)
-            if type(reader) is not LengthReader:
-                reader = counted(req.body)
-            page, at = self._in_progress
-            self._acquire()
-            try:
-                page.view[at] += 1.0
-            finally:
-                self._release()
-            req._gunicorn_prometheus = perf_counter(), reader, reader.length
+            page.view[at] += 1.0
         except Exception as error:  # noqa: BLE001  the border to the request; counted and logged
-            self._failed(error)
+            self.trouble(error)
+        finally:
+            self._release()
 
-    def end(self, worker: Any, req: Any, environ: Any, resp: Any) -> None:
-        """``post_request``: the request is answered, failed or abandoned."""
-        now = perf_counter()
+    def end(
+        self, method: str, path: str, status: int, started: float, read: int, sent: int
+    ) -> None:
+        """A request that has begun is answered, failed or abandoned.
+
+        ``started`` is what ``perf_counter`` said as it began, ``read`` and
+        ``sent`` are bytes of the bodies of request and response. Never raises.
+        """
+        elapsed = perf_counter() - started
         try:
-            started, reader, length = req._gunicorn_prometheus
-        except AttributeError:
-            return  # it has not begun
-        try:
-            failure = sys.exc_info()[1]
-            status = resp.status_code if failure is None else self._fail(req, resp, failure)
-            row = self._rows.get((req.method, req.path, status))
+            row = self._rows.get((method, path, status))
             if row is None:
-                row = self._row(req.method, req.path, status)
+                row = self._row(method, path, status)
             page, duration_sum, durations, read_sum, reads, sent_sum, sents = row
-            elapsed = now - started
-            read = length - reader.length
-            sent = resp.sent if resp is not None else 0
             gauge, at = self._in_progress
             self._acquire()
             try:
@@ -100,32 +83,42 @@ class Requests:
             finally:
                 self._release()
         except Exception as error:  # noqa: BLE001  the border to the request; counted and logged
-            gauge, at = self._in_progress
-            with self._lock:
-                gauge.view[at] -= 1.0  # what comes last above
-            self._failed(error)
+            self.abandon()
+            self.trouble(error)
 
-    def error(self, req: Any, answered: BaseException) -> None:
-        """The worker answers an error in the application's place."""
-        try:
-            method, path = getattr(req, "method", None), getattr(req, "path", None)
-            self._count_error(catalogue.WORKER_ERRORS, method, path, 500, answered)
-        except Exception as error:  # noqa: BLE001  the border to the request; counted and logged
-            self._failed(error)
+    def abandon(self) -> None:
+        """A request that has begun ends, and no more can be said of it."""
+        page, at = self._in_progress
+        with self._lock:
+            page.view[at] -= 1.0
 
-    def _fail(self, req: Any, resp: Any, error: BaseException) -> int:
-        """Count a failed request and give the status its client sees."""
-        if isinstance(error, StopIteration) and error.__context__ is not None:
-            # How Gunicorn ends a request that failed after its headers were sent.
-            error = error.__context__
-        if resp is not None and resp.headers_sent:
-            status: int = resp.status_code
-        elif isinstance(error, OSError) and error.errno in _GONE:
-            status = CLIENT_GONE
-        else:
-            status = 400 if isinstance(error, ParseException) else 500
-        self._count_error(catalogue.WORKER_FAILED, req.method, req.path, status, error)
-        return status
+    def failed(self, method: str, path: str, status: int, error: BaseException) -> None:
+        """A request ended in an exception; ``status`` is what its client got to see."""
+        self._count_error(catalogue.WORKER_FAILED, method, path, status, error)
+
+    def answered(
+        self, method: str | None, path: str | None, status: int, error: BaseException
+    ) -> None:
+        """The worker has answered an error in the application's place.
+
+        Method and path are None where the request could not be read so far.
+        """
+        self._count_error(catalogue.WORKER_ERRORS, method, path, status, error)
+
+    def websocket(self, path: str, outcome: str) -> None:
+        """A WebSocket was ``accepted``, ``rejected``, or ``failed`` before either."""
+        # Who is rejected chooses the path, as who asks for what isn't there.
+        endpoint = self._endpoints.label(path, 101 if outcome == "accepted" else 404)
+        labels = {"endpoint": endpoint, "outcome": outcome}
+        self._add("counter", catalogue.WORKER_WEBSOCKETS, labels, 1.0)
+
+    def websocket_opened(self) -> None:
+        """A WebSocket that was accepted is open from now on."""
+        self._add("gauge_liveall", catalogue.WORKER_WEBSOCKETS_OPEN, {}, 1.0)
+
+    def websocket_closed(self) -> None:
+        """A WebSocket that was open is closed."""
+        self._add("gauge_liveall", catalogue.WORKER_WEBSOCKETS_OPEN, {}, -1.0)
 
     def _count_error(
         self,
@@ -140,9 +133,17 @@ class Requests:
             "endpoint": self._endpoints.label(path, status) if path else UNKNOWN,
             "error_type": type(error).__name__,
         }
-        cells = self._recorder.cells("counter", sample_keys(family, labels))
-        with self._lock:
-            cells.page.view[cells.at[0]] += 1.0
+        self._add("counter", family, labels, 1.0)
+
+    def _add(
+        self, kind: str, family: catalogue.Family, labels: dict[str, str], amount: float
+    ) -> None:
+        try:
+            cells = self._recorder.cells(kind, sample_keys(family, labels))
+            with self._lock:
+                cells.page.view[cells.at[0]] += amount
+        except Exception as error:  # noqa: BLE001  the border to the request; counted and logged
+            self.trouble(error)
 
     def _row(self, method: str, path: str, status: int) -> _Row:
         method_text = method_label(method)
@@ -164,7 +165,7 @@ class Requests:
         self._rows[method_text, endpoint, status] = row
         return row
 
-    def _failed(self, error: Exception) -> None:
+    def trouble(self, error: Exception) -> None:
         """Count a defect of the recording, log the first, and let the request go on."""
         with self._lock:
             self._errors.page.view[self._errors.at[0]] += 1.0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from gunicorn.http import wsgi
-from gunicorn.http.body import LengthReader
+
+from . import _gunicorn
 
 
 class CountingReader:
@@ -15,9 +17,13 @@ class CountingReader:
         self._reader = reader
         #: Bytes read so far, below zero: the same arithmetic as LengthReader's remaining length.
         self.length = 0
+        #: Bytes sent in the response that the response itself doesn't count.
+        self.sent = 0
 
-    def read(self, size: int) -> bytes:
-        data: bytes = self._reader.read(size)
+    def read(self, size: int | None = None) -> bytes:
+        return self._took(self._reader.read(size))
+
+    def _took(self, data: bytes) -> bytes:
         self.length -= len(data)
         return data
 
@@ -25,18 +31,45 @@ class CountingReader:
         return getattr(self._reader, name)
 
 
-def counted(body: Any) -> Any:
-    """The reader of a request body, whose ``length`` falls by every byte that is read.
+class CountingBody(CountingReader):
+    """Stands before the body of a request in HTTP/2, which has no reader."""
 
-    A body of known length has such a reader already. For a body that Gunicorn
-    reads in another way, nothing is counted.
+    def readline(self, size: int | None = None) -> bytes:
+        return self._took(self._reader.readline(size))
+
+    def readlines(self, hint: int | None = None) -> list[bytes]:
+        lines: list[bytes] = self._reader.readlines(hint)
+        self._took(b"".join(lines))
+        return lines
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.readline, b"")
+
+    def count_data(self, stream: Any) -> None:
+        """Count what is sent in a stream of HTTP/2, for a response that doesn't count it."""
+        send_data = stream.send_data
+
+        def counting(data: bytes, end_stream: bool = False) -> Any:
+            self.sent += len(data)
+            return send_data(data, end_stream)
+
+        stream.send_data = counting
+
+
+def counted(req: Any) -> CountingReader:
+    """What counts the body of a request that is not read by a LengthReader.
+
+    Its ``length`` falls by every byte that is read.
     """
-    reader = getattr(body, "reader", None)
-    if type(reader) is LengthReader:
-        return reader
-    counting = CountingReader(reader)
-    if reader is not None:
-        body.reader = counting
+    body = req.body
+    if body is None:
+        return CountingReader(None)
+    if hasattr(body, "reader"):
+        body.reader = counting = CountingReader(body.reader)
+        return counting
+    req.body = counting = CountingBody(body)
+    if not _gunicorn.HTTP2_RESPONSES_COUNT:
+        counting.count_data(req.stream)
     return counting
 
 

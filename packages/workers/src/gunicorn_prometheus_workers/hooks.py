@@ -1,0 +1,88 @@
+"""Recording at Gunicorn's ``pre_request`` and ``post_request``, which most WSGI workers call."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from time import perf_counter
+from typing import Any
+
+from gunicorn.http.body import LengthReader
+from gunicorn.http.errors import ParseException
+
+from . import _gunicorn, sizes
+from .requests import CLIENT_GONE, Requests
+
+_GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN})
+#: The status of a request whose connection the application has taken over, for WebSockets mostly.
+_TAKEN_OVER = 101
+
+
+def install(worker: Any, requests: Requests) -> None:
+    """Record the requests of this worker, in its process, besides calling the user's hooks."""
+    sizes.count_sendfile()
+    hooks = Hooks(requests)
+    debug = _gunicorn.logs_debug(worker.log)
+    _gunicorn.add_hooks(worker.cfg, hooks.pre_request, hooks.post_request, debug=debug)
+
+
+class Hooks:
+    """The two hooks. Called from whatever thread or greenlet handles the request."""
+
+    def __init__(self, requests: Requests) -> None:
+        self._requests = requests
+        self._begin, self._end = requests.begin, requests.end
+
+    def pre_request(self, worker: Any, req: Any) -> None:
+        """A request has been read up to its body."""
+        try:
+            reader: Any = getattr(req.body, "reader", None)
+            if type(reader) is not LengthReader:
+                reader = sizes.counted(req)
+            self._begin()
+            req._gunicorn_prometheus = perf_counter(), reader, reader.length
+        except Exception as error:  # noqa: BLE001  the border to the request; counted and logged
+            self._requests.trouble(error)
+
+    def post_request(self, worker: Any, req: Any, environ: Any, resp: Any) -> None:
+        """The request is answered, failed or abandoned."""
+        try:
+            started, reader, length = req._gunicorn_prometheus
+        except AttributeError:
+            return  # it has not begun
+        try:
+            failure = sys.exc_info()[1]
+            if failure is None or _is_regular(failure):
+                status = resp.status_code if resp.status else _TAKEN_OVER
+            else:
+                status = self._fail(req, resp, failure)
+            sent = resp.sent if resp is not None else 0
+            if type(reader) is not LengthReader:
+                sent += reader.sent
+            read = length - reader.length
+        except Exception as error:  # noqa: BLE001  the border to the request; counted and logged
+            self._requests.abandon()
+            self._requests.trouble(error)
+            return
+        self._end(req.method, req.path, status, started, read, sent)
+
+    def _fail(self, req: Any, resp: Any, error: BaseException) -> int:
+        """Count a failed request and give the status its client sees."""
+        if isinstance(error, StopIteration) and error.__context__ is not None:
+            error = error.__context__
+        if resp is not None and resp.headers_sent:
+            status: int = resp.status_code
+        elif isinstance(error, OSError) and error.errno in _GONE:
+            status = CLIENT_GONE
+        else:
+            status = 400 if isinstance(error, ParseException) else 500
+        self._requests.failed(req.method, req.path, status, error)
+        return status
+
+
+def _is_regular(error: BaseException) -> bool:
+    """Whether Gunicorn only ends a connection by this exception.
+
+    A failure after the headers had been sent ends it, too; that is the context then.
+    """
+    return isinstance(error, StopIteration) and error.__context__ is None
