@@ -17,6 +17,7 @@ import redis
 from _gunicorn import free_port, get, gunicorn, wait_until
 from _measure import at_least, at_most, memory_folder, scratch, table
 from _published_redis import cells
+from _requests import NO_CONTROL_SOCKET, Side, compared, one_round, served
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -228,7 +229,7 @@ def idle_bytes(folder: Path) -> None:
     """What a server that nobody asks anything sends to Redis."""
     with server() as client:
         config = folder / "idle.conf.py"
-        config.write_text(request.NO_CONTROL_SOCKET + request.WORKER_CLASS)
+        config.write_text(NO_CONTROL_SOCKET + request.WORKER_CLASS)
         environ = {"REDIS_ENABLED": "true", "REDIS_PORT": str(port_of(client))}
         with gunicorn("_hello:app", config, workers=4, environ=environ) as running:
             running.ready()
@@ -246,25 +247,29 @@ def idle_bytes(folder: Path) -> None:
 def added_cpu(python: str) -> None:
     """CPU time that a request costs more than on plain Gunicorn, with files and with Redis."""
     with server() as client, server() as their_client:
-        shared = (("REDIS_ENABLED", "true"), ("REDIS_PORT", str(port_of(client))))
+        shared = (
+            ("REDIS_ENABLED", "true"),
+            ("REDIS_PORT", str(port_of(client))),
+            ("GUNICORN_PROMETHEUS_SCOPE", "instance"),  # without the rounds before
+        )
         theirs = (
             ("REDIS_ENABLED", "true"),
             ("REDIS_HOST", "127.0.0.1"),
             ("REDIS_PORT", str(port_of(their_client))),
             ("GUNICORN_WORKERS", "1"),
         )
-        ours = request.NO_CONTROL_SOCKET + request.WORKER_CLASS
+        ours = NO_CONTROL_SOCKET + request.WORKER_CLASS
         sides = [
-            request.Side("plain", sys.executable),
-            request.Side("files", sys.executable, ours, plain="plain"),
-            request.Side("Redis", sys.executable, ours, shared, plain="plain"),
+            Side("plain", sys.executable),
+            Side("files", sys.executable, ours, plain="plain", metrics=served),
+            Side("Redis", sys.executable, ours, environ=shared, plain="plain", metrics=served),
         ]
-        rounds = [request.one_round(sides) for _ in range(ROUNDS)]
+        rounds = [one_round(sides) for _ in range(ROUNDS)]
         their_sides = [
-            request.Side("plain", python),
-            request.Side("0.2.4 with Redis", python, PUBLISHED_CONFIG, theirs, plain="plain"),
+            Side("plain", python),
+            Side("0.2.4 with Redis", python, PUBLISHED_CONFIG, environ=theirs, plain="plain"),
         ]
-        their_rounds = [request.one_round(their_sides) for _ in range(PUBLISHED_ROUNDS)]
+        their_rounds = [one_round(their_sides) for _ in range(PUBLISHED_ROUNDS)]
     rows, added = [], {}
     for title, results in (
         ("files", rounds),
@@ -272,7 +277,7 @@ def added_cpu(python: str) -> None:
         ("0.2.4 with Redis", their_rounds),
     ):
         own, plain = ([result[name] for result in results] for name in (title, "plain"))
-        typical, means = request.compared(own, plain)
+        typical, means = compared(own, plain)
         added[title] = typical.median
         rows.append([title, typical.show(2, sign="+"), means.show(2, sign="+")])
     table(

@@ -172,3 +172,18 @@ def test_settings_do_not_change():
 )
 def test_the_backend_is_the_named_one_or_redis(environ, backend):
     assert load(environ).backend == backend
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"REDIS_TTL_SECONDS": "5"}, "must be at least 3 times"),
+        ({"REDIS_SENTINELS": "a:1", "REDIS_CLUSTER": "true"}, "not both"),
+        ({"REDIS_SENTINELS": "a:1", "REDIS_URL": "redis://a"}, "not both"),
+        ({"REDIS_DB": "1", "REDIS_CLUSTER": "true"}, "must be 0 in a cluster"),
+    ],
+)
+def test_settings_of_redis_that_contradict_each_other_are_refused(environ, words):
+    with pytest.raises(SettingsError, match=words):
+        load({"REDIS_ENABLED": "true", **environ})
+    assert load(environ).backend == "mmap"  # nobody minds while it is not enabled

@@ -143,6 +143,23 @@ def test_an_archive_that_nobody_can_read_is_replaced_by_who_remembers_it(host, r
     assert a.totals() == late.totals() == host("new").totals() == {"x": 5}
 
 
+def test_an_archive_that_is_damaged_just_when_it_gets_more_costs_nobody_who_has_seen_it(
+    host, redis
+):
+    a, b, c = host("a"), host("b"), host("c")
+    for each in (a, b, c):
+        each.count("x", 4)
+        each.publish()
+    assert a.totals() == {"x": 12}
+    b.storage.retire(b.instance)
+    redis.delete("test:archive:meta:keys")
+    assert a.totals() == {"x": 12}
+    for _ in range(3):
+        a.publish()
+        c.publish()
+        assert a.totals() == {"x": 12}
+
+
 def test_garbage_in_the_place_of_data_costs_nothing_but_itself(host, redis, caplog):
     a, b, c = host("a"), host("b"), host("c")
     for each in (a, b):

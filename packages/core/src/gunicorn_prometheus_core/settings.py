@@ -272,4 +272,27 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
                 f"{name}={shown} (from the environment): "
                 f"must be {declared.metadata['allowed']} (default: {declared.default})"
             ) from None
-    return Settings(**values)
+    settings = Settings(**values)
+    if settings.backend == "redis":
+        _check_redis(settings)
+    return settings
+
+
+def _check_redis(settings: Settings) -> None:
+    """Raise SettingsError for settings that contradict each other."""
+    if settings.redis_sentinels and settings.redis_cluster:
+        raise SettingsError(
+            "REDIS_SENTINELS and REDIS_CLUSTER=true (from the environment): not both"
+        )
+    if settings.redis_url and settings.redis_sentinels:
+        raise SettingsError("REDIS_URL and REDIS_SENTINELS (from the environment): not both")
+    if settings.redis_cluster and settings.redis_db:
+        raise SettingsError(
+            f"REDIS_DB={settings.redis_db} (from the environment): must be 0 in a cluster"
+        )
+    least = 3 * settings.publish_seconds
+    if not settings.redis_ttl_disabled and settings.redis_ttl_seconds < least:
+        raise SettingsError(
+            f"REDIS_TTL_SECONDS={settings.redis_ttl_seconds:g} (from the environment): must be at "
+            f"least 3 times GUNICORN_PROMETHEUS_PUBLISH_SECONDS, {least:g}"
+        )

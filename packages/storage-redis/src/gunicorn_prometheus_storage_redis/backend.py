@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from time import sleep
 from typing import Any
 
+from gunicorn_prometheus_core.errors import StorageUnavailable
 from gunicorn_prometheus_core.logs import log
 from gunicorn_prometheus_core.settings import Settings
 from gunicorn_prometheus_core.storage import Process, Snapshot
@@ -86,8 +87,7 @@ class RedisStorage:
                 self._find_ourselves(redis)
                 replies = self._send(redis, self._outgoing.update(snapshots))
                 if replies is None:
-                    self._begin_anew()
-                    return
+                    raise StorageUnavailable("somebody else changes what we publish")
             try:
                 self._look_after_others(redis, *replies)
             except encoding.Damaged as error:

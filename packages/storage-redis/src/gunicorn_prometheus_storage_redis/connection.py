@@ -176,23 +176,7 @@ def _of_url(settings: Settings, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def check(settings: Settings) -> None:
-    """Raise SettingsError for settings that contradict each other or name unusable files."""
-    if settings.redis_sentinels and settings.redis_cluster:
-        raise SettingsError(
-            "REDIS_SENTINELS and REDIS_CLUSTER=true (from the environment): not both"
-        )
-    if settings.redis_url and settings.redis_sentinels:
-        raise SettingsError("REDIS_URL and REDIS_SENTINELS (from the environment): not both")
-    if settings.redis_cluster and settings.redis_db:
-        raise SettingsError(
-            f"REDIS_DB={settings.redis_db} (from the environment): must be 0 in a cluster"
-        )
-    least = 3 * settings.publish_seconds
-    if not settings.redis_ttl_disabled and settings.redis_ttl_seconds < least:
-        raise SettingsError(
-            f"REDIS_TTL_SECONDS={settings.redis_ttl_seconds:g} (from the environment): must be at "
-            f"least 3 times GUNICORN_PROMETHEUS_PUBLISH_SECONDS, {least:g}"
-        )
+    """Raise SettingsError for settings that name unusable files."""
     for name, path in (
         ("REDIS_TLS_CA", settings.redis_tls_ca),
         ("REDIS_TLS_CERT", settings.redis_tls_cert),

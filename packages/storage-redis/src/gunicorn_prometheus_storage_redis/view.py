@@ -117,7 +117,7 @@ class _Reading:
     def run(self, redis: Redis) -> None:
         names = self._names
         asked = list(self._asked)
-        known = [self._me, *self._before.others, *self._before.archives]
+        known = [self._me, *self._before.archives]
         with redis.pipeline(transaction=True) as pipe:
             pipe.zrange(names.instances, 0, -1, withscores=True)
             pipe.get(names.version)
@@ -138,7 +138,7 @@ class _Reading:
         stored = {name: archive.answer(replies) for name in asked}
         self.me_folded = self._me in folded and self._me not in index
         self._take_archive(version, folded, replies)
-        self._take_others(index, folded, stored)
+        self._take_others(index, stored)
 
     def _log(self, name: str) -> bytes:
         """What was read of an instance's log so far."""
@@ -164,14 +164,12 @@ class _Reading:
             self.with_archive = True
 
     def _take_others(
-        self,
-        index: dict[str, float],
-        folded: set[str],
-        stored: dict[str, encoding.Stored | None],
+        self, index: dict[str, float], stored: dict[str, encoding.Stored | None]
     ) -> None:
         before = self._before.others
-        # A server that has fallen back to an older state may list what we know to be folded.
-        folded = folded.union(*(one.folded for one in self.archives.values()))
+        # Whose counts are in an archive that we have; the server may list them all the same if it
+        # has fallen back to an older state.
+        folded = {name for one in self.archives.values() for name in one.folded}
         for name, score in index.items():
             if name == self._me or name in folded:
                 continue
