@@ -229,7 +229,7 @@ def cluster(start_redis):
 @pytest.mark.timeout(120)
 def test_a_cluster_whose_node_is_killed(host, cluster, until):
     until(lambda: all("cluster_state:ok" in node.cli("cluster", "info") for node in cluster))
-    until(lambda: all("connected_slaves:1" in n.cli("info", "replication") for n in cluster[:3]))
+    until(lambda: all("state=online" in n.cli("info", "replication") for n in cluster[:3]))
     environ = {"REDIS_CLUSTER": "true", "REDIS_PORT": str(cluster[4].port)}
     a, b = host("a", **environ), host("b", **environ)
     gone = host("gone", **environ)
