@@ -71,8 +71,8 @@ class _Request:
     """One request, between the server and the application."""
 
     __slots__ = (
-        *("_client_gone", "_ended", "_method", "_path", "_read", "_receive"),
-        *("_requests", "_send", "_sent", "_started", "_status"),
+        *("_client_gone", "_ended", "_has_body", "_method", "_path", "_read"),
+        *("_receive", "_requests", "_send", "_sent", "_started", "_status"),
     )
 
     def __init__(
@@ -83,7 +83,7 @@ class _Request:
         self._path = _path(scope)
         self._receive, self._send = receive, send
         self._client_gone = client_gone
-        self._ended = False
+        self._ended = self._has_body = False
         self._status = self._read = self._sent = 0
         requests.begin()
         self._started = perf_counter()
@@ -102,20 +102,19 @@ class _Request:
         if kind == "http.response.body":
             if not message.get("more_body"):
                 return self._send_last(message)
-            if not self._client_gone(self._receive, self._send):
-                self._count(message)
+            if self._has_body and not self._client_gone(self._receive, self._send):
+                self._sent += len(message.get("body") or b"")
         elif kind == "http.response.start" and not self._status:
-            self._status = message["status"]
+            self._status = status = message["status"]
+            # Servers drop what an application sends otherwise.
+            self._has_body = self._method != "HEAD" and status not in _NO_BODY
         return self._send(message)
 
     async def _send_last(self, message: Message) -> None:
         await self._send(message)
-        self._count(message)
-        self.end()
-
-    def _count(self, message: Message) -> None:
-        if self._method != "HEAD" and self._status not in _NO_BODY:
+        if self._has_body:
             self._sent += len(message.get("body") or b"")
+        self.end()
 
     def fail(self, error: BaseException) -> None:
         """The application has raised an exception."""

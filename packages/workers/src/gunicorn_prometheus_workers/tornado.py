@@ -15,7 +15,7 @@ from .requests import CLIENT_GONE, Requests
 with _parts.needed_for("PrometheusTornadoWorker", _parts.extra("tornado")):
     from gunicorn.workers.gtornado import TornadoWorker
     from tornado import httputil
-    from tornado.routing import AnyMatches, Rule, RuleRouter
+    from tornado.httpserver import HTTPServer
     from tornado.web import Application, Finish
     from tornado.wsgi import WSGIContainer
 
@@ -54,14 +54,10 @@ class RecordingApplication(WSGIContainer, httputil.HTTPServerConnectionDelegate)
     """
 
     def __init__(self, application: Any, requests: Requests, log: Any) -> None:
-        self._router: httputil.HTTPServerConnectionDelegate
-        if isinstance(application, Application):
-            self._router = application
-        else:
-            container = application
-            if not isinstance(application, WSGIContainer):
-                container = AnsweringContainer(application, log)
-            self._router = RuleRouter([Rule(AnyMatches(), container)])
+        if not isinstance(application, Application | WSGIContainer):
+            application = AnsweringContainer(application, log)
+        # Never listens; it knows how to ask an application of either sort for delegates.
+        self._server = HTTPServer(application)
         self._requests = requests
         self._open: set[_Request] = set()
 
@@ -70,7 +66,7 @@ class RecordingApplication(WSGIContainer, httputil.HTTPServerConnectionDelegate)
     ) -> httputil.HTTPMessageDelegate:
         """A request begins on a connection."""
         request = _Request(self._requests, request_conn, self._open)
-        return _Delegate(request, self._router.start_request(server_conn, request))
+        return _Delegate(request, self._server.start_request(server_conn, request))
 
     def end(self) -> None:
         """The loop has ended; requests that are still open get no answer."""
@@ -131,6 +127,7 @@ class _Request(httputil.HTTPConnection):
     def __init__(self, requests: Requests, connection: Any, open_requests: set[_Request]) -> None:
         self._requests = requests
         self._connection = connection
+        self.context = connection.context
         self._open = open_requests
         self._method = self._path = ""
         self._status = self._sent = 0
