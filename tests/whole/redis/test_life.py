@@ -117,9 +117,18 @@ def test_everything_killed_leaves_nothing_that_stays(server, environment, kill_h
     hello(gunicorn, 3)
     directory = directory_of(gunicorn)
     kill_host(gunicorn)
-    os.utime(directory / "private", (0, 0))  # it has been there for a while
+    with contextlib.suppress(FileNotFoundError):  # removed by a server that others have started
+        os.utime(directory / "private", (0, 0))  # it has been there for a while
     server("-w", "2", **environment).start()
     assert not directory.exists()
+
+
+def test_what_is_about_the_storage_is_there_from_the_beginning(server, environment):
+    named = server("-w", "1", **environment).start().scrape().text
+    for name in ("storage_up", "last_publish_timestamp_seconds"):
+        assert f"# TYPE gunicorn_exporter_{name} gauge" in named
+    for name in ("publish_errors_total", "collect_errors_total"):
+        assert f"\ngunicorn_exporter_{name} 0.0\n" in named
 
 
 def test_no_secret_is_told(server, environment, redis_server, wait):
