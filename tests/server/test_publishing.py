@@ -18,7 +18,7 @@ from gunicorn_prometheus_server.publishing import Health, Shared
 from gunicorn_prometheus_storage_mmap.backend import MmapStorage
 from gunicorn_prometheus_storage_mmap.recorder import Recorder
 
-PATIENCE = 0.2
+PATIENCE = 0.5
 
 
 def counted(value, instance):
@@ -136,10 +136,10 @@ def test_a_backend_that_hangs_delays_no_scrape_for_long(exporter, until):
     held = threading.Event()
     exporter.backend.trouble = lambda: held.wait(20)
     try:
-        for _ in range(3):
+        for turn in range(3):
             start = time.monotonic()
             found = exporter.scrape()
-            assert time.monotonic() - start < PATIENCE + 1
+            assert time.monotonic() - start < (PATIENCE + 1 if turn == 0 else PATIENCE)
             assert found["others_total"] == "5.0"
         assert found["gunicorn_exporter_storage_up"] == "0.0"
     finally:

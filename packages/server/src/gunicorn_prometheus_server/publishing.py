@@ -129,12 +129,13 @@ class Shared:
         if self._request is None or self._request.done():
             self._request = Future()
             self._requests.put(self._request)
-        try:
-            return self._request.result(self._patience)
-        except TookTooLong:
-            self._count(catalogue.EXPORTER_COLLECT_ERRORS)
-            self._complain(f"no answer within {self._patience:g} s")
-            return False
+            try:
+                return self._request.result(self._patience)
+            except TookTooLong:
+                self._complain(f"no answer within {self._patience:g} s")
+        # It is still at what a scrape before has asked for, and this one has not to wait as well.
+        self._count(catalogue.EXPORTER_COLLECT_ERRORS)
+        return False
 
     def _own(self) -> Sequence[Snapshot]:
         with self._reading:
