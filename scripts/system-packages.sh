@@ -8,7 +8,9 @@ set -euo pipefail
 # Debian package | programs of it that tests run | services of it, which must not start
 needs='
 prometheus | prometheus promtool | prometheus
-redis-server | redis-server redis-cli redis-sentinel | redis-server
+redis-server | redis-server redis-cli | redis-server
+openssl | openssl |
+iproute2 | ip |
 '
 
 programs=() packages=() services=()
