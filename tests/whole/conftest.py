@@ -511,6 +511,8 @@ class Watch:
         #: Scrapes that were under way when something cut them off. None may be refused.
         self.cut = 0
         self.failures: list[str] = []
+        #: What the first scrape that was wrong said of the workers and of the exporter.
+        self._seen = ""
 
     def __enter__(self) -> Watch:
         self._thread.start()
@@ -520,14 +522,17 @@ class Watch:
         self._ended.set()
         self._thread.join(30)
         if kind is None:
-            assert not self.failures, self.failures[:5]
+            assert not self.failures, (
+                f"{self.failures[:5]}\n{self._seen}\n{self._server.end_of_log}"
+            )
             assert self.scrapes
 
     def _run(self) -> None:
         before: Samples = {}
         while not self._ended.wait(0.1):
             try:
-                now = self._server.scrape().counters()
+                scrape = self._server.scrape()
+                now = scrape.counters()
             except (ConnectionResetError, http.client.HTTPException):
                 self.cut += 1
                 continue
@@ -540,6 +545,9 @@ class Watch:
                     self.failures.append(f"scrape {self.scrapes}: {key} fell {value} -> {now[key]}")
                 elif key not in now:
                     self.failures.append(f"scrape {self.scrapes}: {key} vanished")
+            if self.failures and not self._seen:
+                wanted = r"^gunicorn_(?:workers|worker_(?:state|uptime)|exporter).*$"
+                self._seen = "\n".join(re.findall(wanted, scrape.text, re.MULTILINE))
             before = now
 
 

@@ -1,9 +1,13 @@
 """Gunicorn worker classes that record what they do.
 
 * :mod:`~gunicorn_prometheus_workers.mixin`: what makes a worker record
-* :mod:`~gunicorn_prometheus_workers.requests`: recording a request
+* :mod:`~gunicorn_prometheus_workers.lifecycle`: recording a worker's life
+* :mod:`~gunicorn_prometheus_workers.requests`: recording requests
+* :mod:`~gunicorn_prometheus_workers.hooks`, :mod:`~gunicorn_prometheus_workers.asgi`,
+  :mod:`~gunicorn_prometheus_workers.pywsgi`: seeing requests on WSGI workers, in ASGI
+  applications, and in gevent's own server
 * :mod:`~gunicorn_prometheus_workers.labels`: keeping label values few
 * :mod:`~gunicorn_prometheus_workers.sizes`: bytes really read and sent
-* :mod:`~gunicorn_prometheus_workers.sync`, :mod:`~gunicorn_prometheus_workers.gthread`:
-  one class per kind of worker
+* ``sync``, ``gthread``, ``gevent``, ``eventlet``, ``tornado``, ``gasgi``, ``uvicorn``: a module per
+  kind of worker, to be imported only where its library is installed
 """
