@@ -29,7 +29,7 @@ from gunicorn_prometheus_storage_redis.backend import RedisBackend, RedisStorage
 
 HOSTS, WORKERS, SETS = 3, 4, 1_000
 SCRAPES = 15
-ROUNDS, PUBLISHED_ROUNDS = 40, 2
+ROUNDS, PUBLISHED_ROUNDS = 80, 2
 IDLE_SECONDS = 20.0
 
 
