@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -16,9 +17,18 @@ import pytest
 
 
 def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
+    """A port that is free, as is the one 10,000 above it, where nodes of a cluster talk.
+
+    Neither is one of those that the system gives to outgoing connections.
+    """
+    while True:
+        port = random.randrange(10_000, 22_000)
+        with (
+            contextlib.suppress(OSError),
+            socket.create_server(("127.0.0.1", port)),
+            socket.create_server(("127.0.0.1", port + 10_000)),
+        ):
+            return port
 
 
 class RedisServer:
