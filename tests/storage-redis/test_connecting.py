@@ -102,7 +102,8 @@ def certificates(tmp_path_factory):
     new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
     for name in ("ca", "stranger"):
         subject = ("-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.crt")
-        openssl("req", "-x509", *new_key, *subject)
+        usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
+        openssl("req", "-x509", *new_key, *subject, *usage)
     for name in ("server", "client"):
         names = "subjectAltName=IP:127.0.0.1,DNS:localhost"
         openssl(
