@@ -33,6 +33,7 @@ PAGES = {
     "README.md": ["Hello\n", "hello_greetings_total 1.0\n", "\ngunicorn_workers 2.0\n"],
     "docs/metrics.md": [],
     "docs/settings.md": ["\ngunicorn_workers 2.0\n"],
+    "docs/workers.md": ["Hello\n", 'gunicorn_worker_capacity{worker_id="0"} 1000.0\n'],
     "packages/core/README.md": ["Settings(", "mmap"],
     "packages/storage-mmap/README.md": [],
     "packages/workers/README.md": [],

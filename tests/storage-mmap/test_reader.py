@@ -410,3 +410,29 @@ assert cells.page.view[cells.at[0]] == 1
 """,
         directory,
     )
+
+
+def test_a_page_that_grows_while_it_is_looked_at_is_not_corrupt(
+    recorder, reader, page_path, monkeypatch
+):
+    add(recorder, "first")
+    fstat, grown = os.fstat, []
+
+    def slow_fstat(fd):
+        """The size as it was before the page grew."""
+        status = fstat(fd)
+        if not grown and os.path.samestat(status, os.stat(page_path)):
+            grown.append(status.st_size)
+            while fstat(fd).st_size == status.st_size:
+                add(recorder, f"more_{len(grown)}")
+                grown.append(0)
+        return status
+
+    monkeypatch.setattr(os, "fstat", slow_fstat)
+    found = reader.read()
+    assert len(grown) > 10
+    assert reader.quarantined == 0
+    assert sum(len(cells) for cells in found.values()) == len(grown)
+    add(recorder, "first")
+    assert reader.read() != found
+    assert reader.quarantined == 0

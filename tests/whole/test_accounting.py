@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 
@@ -72,7 +73,8 @@ def test_exact_through_everything_that_happens_to_processes(server, load, watch,
             gunicorn.wait_counted(REQUESTS, client.total + 1 + cut_off(gunicorn, client))
             victims = gunicorn.workers()[:2]
             for pid in victims:
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # recycled just now
+                    os.kill(pid, signal.SIGKILL)
             client.resume()
             wait(lambda gone=set(victims): not gone & set(gunicorn.workers()), "they are replaced")
             client.more(200)

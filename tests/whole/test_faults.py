@@ -69,8 +69,8 @@ def overwrite(page: Path, data: bytes) -> None:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("hurt", [hurt_truncate, hurt_empty, hurt_zero, hurt_randomly])
-@pytest.mark.parametrize("kind", ["counter", "histogram", "gauge_liveall"])
-def test_corrupt_page(server, load, wait, tmp_path, hurt, kind):
+@pytest.mark.parametrize("stored", ["counter", "histogram", "gauge_liveall"])
+def test_corrupt_page(server, load, wait, tmp_path, hurt, stored):
     pages = tmp_path / "pages"
     gunicorn = server("-w", "1", PROMETHEUS_MULTIPROC_DIR=str(pages)).start()
     with load(gunicorn, threads=2) as client:
@@ -79,7 +79,7 @@ def test_corrupt_page(server, load, wait, tmp_path, hurt, kind):
         before = gunicorn.wait_counted(REQUESTS, client.total + 1)
         worker = gunicorn.workers()
         client.resume()
-        hurt(pages / f"{kind}_worker-0.db")
+        hurt(pages / f"{stored}_worker-0.db")
         client.more(300)
         wait(
             lambda: gunicorn.scrape().sum("gunicorn_exporter_pages_quarantined_total") >= 1,

@@ -81,7 +81,7 @@ def test_an_upload_in_chunks(connection, counted):
     assert counted("/upload-chunks").sum(READ, endpoint="/upload-chunks") == 5000
 
 
-@pytest.mark.kinds(lambda kind: kind.name != "asgi" or VERSION >= (26,))
+@pytest.mark.kinds(lambda kind: kind.name != "asgi" or VERSION >= (27,))
 def test_a_body_that_the_server_asks_for(serving, counted):
     with socket.create_connection(("127.0.0.1", serving.port), timeout=30) as sock:
         sock.sendall(
@@ -296,16 +296,20 @@ def test_websockets_are_counted_apart_from_requests(server, kind):
 
 
 @pytest.mark.kinds(lambda kind: kind.asgi)
-def test_the_lifespan_is_the_applications(server, kind, tmp_path):
+def test_the_lifespan_is_the_applications(server, kind, wait, tmp_path):
     gunicorn = server("-w", "2", *kind.arguments(), app=kind.app, LIFESPAN_EVENTS=str(tmp_path))
     gunicorn.start()
     workers = gunicorn.workers()
+
+    def events():
+        return {int(path.name): path.read_text() for path in tmp_path.iterdir() if path.is_file()}
+
+    wait(lambda: len(events()) == len(workers) == 2, "both have begun")
     gunicorn.stop()
-    events = {int(path.name): path.read_text() for path in tmp_path.iterdir() if path.is_file()}
-    assert events == dict.fromkeys(workers, "startup\nshutdown\n")
+    assert events() == dict.fromkeys(workers, "startup\nshutdown\n")
 
 
-@pytest.mark.kinds(lambda kind: kind.name == "uvicorn" or (kind.asgi and VERSION >= (26,)))
+@pytest.mark.kinds(lambda kind: kind.name == "uvicorn" or (kind.asgi and VERSION >= (27,)))
 def test_a_lifespan_that_fails_stops_the_server_as_without_us(server, kind):
     gunicorn = server("-w", "1", *kind.arguments(), app=kind.app, LIFESPAN_FAILS="1")
     gunicorn.start(ready=False)
@@ -313,8 +317,9 @@ def test_a_lifespan_that_fails_stops_the_server_as_without_us(server, kind):
     assert "as asked" in gunicorn.log
 
 
-# Gunicorn 25's ASGI worker gives applications the body of a request in HTTP/2 twice.
-HTTP2_SINCE = {"gthread": (25,), "gevent": (25,), "eventlet": (25,), "asgi": (26,)}
+# Gunicorn 25's ASGI worker gives applications the body of a request in HTTP/2 twice, that of 26
+# closes connections too early.
+HTTP2_SINCE = {"gthread": (25,), "gevent": (25,), "eventlet": (25,), "asgi": (27,)}
 
 
 @pytest.mark.kinds(lambda kind: HTTP2_SINCE.get(kind.name, (99,)) <= VERSION)

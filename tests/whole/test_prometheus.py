@@ -175,6 +175,8 @@ def test_every_exposed_family_of_ours_is_in_the_catalogue(server):
     # Everything is there from the first scrape on, but what nothing has happened for yet.
     waiting = {f.name for f in FAMILIES} - named
     assert waiting == {
+        "gunicorn_worker_websockets_total",
+        "gunicorn_worker_websockets_open",
         "gunicorn_worker_exits_total",
         "gunicorn_worker_restart_total",
         "gunicorn_worker_restart_count_total",

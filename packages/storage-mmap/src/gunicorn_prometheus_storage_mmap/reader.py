@@ -67,17 +67,13 @@ class _Page:
         size &= ~7
         if size < self._used:
             raise layout.CorruptPage(f"it has shrunk to {size} bytes")
-        if self._map is None or size != self._size:
-            self._map = mmap.mmap(fd, size, access=mmap.ACCESS_READ)
-            self._size = size
-            self.values = memoryview(self._map).cast("d")
-        used = layout.used_bytes(self._map, size)
+        mapped, used = self._look(fd, size)
         if used < self._used or not self._last_key_stands():
             raise layout.CorruptPage("entries that were there before are gone")
         if used > self._used:
             if not self.keys:
                 self._begin_like(known.shape(self.kind), used)
-            keys, at = layout.scan(self._map, self._used, used, known.keys)
+            keys, at = layout.scan(mapped, self._used, used, known.keys)
             self._used = used
             self.keys += keys
             self.at += at
@@ -85,9 +81,25 @@ class _Page:
         now = time.monotonic()
         if used <= _SMALL_BYTES or now - self._remembered_at > _REMEMBER_SECONDS:
             # With a header of its own: that of the file may have moved on.
-            body = memoryview(self._map)[layout.HEADER_BYTES : used]
+            body = memoryview(mapped)[layout.HEADER_BYTES : used]
             self.remembered = b"".join((layout.header(used), body))
             self._remembered_at = now
+
+    def _look(self, fd: int, size: int) -> tuple[mmap.mmap, int]:
+        """The mapped file, and how many bytes of it are in use. Raises CorruptPage, or OSError."""
+        while True:
+            if self._map is None or size != self._size:
+                self._map = mmap.mmap(fd, size, access=mmap.ACCESS_READ)
+                self._size = size
+                self.values = memoryview(self._map).cast("d")
+            try:
+                return self._map, layout.used_bytes(self._map, size)
+            except layout.CorruptPage:
+                # Its writer may have made it larger, and used that, since we asked for its size.
+                grown = os.fstat(fd).st_size & ~7
+                if grown <= size:
+                    raise
+                size = grown
 
     def freeze(self) -> None:
         """Stay at the last good state that is known.
