@@ -199,8 +199,9 @@ def test_settings_that_cannot_be_used_stop_the_start(server):
     assert "Traceback" not in gunicorn.log
 
 
-def test_a_storage_that_is_not_installed_names_what_to_install(server):
-    gunicorn = server("-w", "1", REDIS_ENABLED="true").start(ready=False)
+def test_a_storage_that_is_not_installed_stops_the_server_and_says_which_are(server):
+    gunicorn = server("-w", "1", GUNICORN_PROMETHEUS_STORAGE="elsewhere").start(ready=False)
     assert gunicorn.process.wait(20) == 1
-    assert "pip install gunicorn-prometheus-storage-redis" in gunicorn.log
+    assert "nothing installed provides 'elsewhere'" in gunicorn.log
+    assert "installed are: ['mmap', 'redis']" in gunicorn.log
     assert "Traceback" not in gunicorn.log

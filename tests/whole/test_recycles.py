@@ -29,15 +29,23 @@ def settled(gunicorn, client, wait):
     return gunicorn.scrape()
 
 
-#: Appear with a worker's first failed request, which not each of them has had at the beginning.
-ERRORS = ("gunicorn_worker_failed_requests", "gunicorn_worker_error_handling")
+#: Appear with a worker's first failed request, or its first end of a sort, which not each of them
+#: has had at the beginning.
+LATER = (
+    "gunicorn_worker_failed_requests",
+    "gunicorn_worker_error_handling",
+    "gunicorn_worker_exits_total",
+    "gunicorn_worker_restart_total",
+    "gunicorn_worker_restart_count_total",
+    "gunicorn_master_worker_restart_count_total",
+)
 
 
 def series(scrape):
     return {
         (name, tuple(label for label in labels if label[0] != "timestamp"))
         for name, labels in scrape.samples
-        if name not in ERRORS
+        if name not in LATER
     }
 
 
@@ -57,5 +65,6 @@ def test_a_thousand_recycles_leave_no_trace(server, load, wait, tmp_path):
     assert after.sum("gunicorn_worker_exits_total", cause="max_requests") >= 1000
     assert files(pages) == files_before
     assert series(after) == series(before)
-    assert all(len(after.values(name)) <= 4 for name in ERRORS)
+    # Of each of four workers: ends after its requests, and such whose cause could not be told.
+    assert all(len(after.values(name)) <= 4 * 2 for name in LATER)
     assert scrape_seconds(gunicorn) < 2 * seconds_before
