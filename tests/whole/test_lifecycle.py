@@ -38,6 +38,8 @@ def test_signals_are_counted(server, wait):
     wait(lambda: len(gunicorn.workers()) == 3, "TTIN has added a worker")
     gunicorn.send(signal.SIGTTOU)
     wait(lambda: len(gunicorn.workers()) == 2, "TTOU has taken a worker away")
+    # USR1 kills a worker that isn't ready for signals yet.
+    gunicorn.wait_counted("gunicorn_worker_state", 2, state="running")
     gunicorn.send(signal.SIGUSR1)
     for reason in ("hup", "ttin", "ttou", "usr1"):
         gunicorn.wait_counted(SIGNALS, 1, reason=reason)
