@@ -100,6 +100,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kinds", default=",".join(KINDS), help="kinds of workers, by commas")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out tests of kinds that this Gunicorn hasn't, instead of skipping them."""
+    none = [item for item in items if "[NOTSET]" in item.name]
+    if none:
+        config.hook.pytest_deselected(items=none)
+        items[:] = [item for item in items if item not in none]
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test with the argument `kind` for every kind of worker that this Gunicorn has."""
     if "kind" in metafunc.fixturenames:
