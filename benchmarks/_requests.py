@@ -147,7 +147,9 @@ def compared(own: list[Result], plain: list[Result]) -> tuple[Spread, Spread]:
     usual = median(median(r.turns) for r in plain)
     typical, means = [], []
     for ours, theirs in zip(own, plain, strict=True):
-        parts = [a / b - 1 for a, b in zip(ours.turns, theirs.turns, strict=True)]
+        # On an event loop a clock can stand still from one request to the next: no time to compare.
+        turns = zip(ours.turns, theirs.turns, strict=True)
+        parts = [a / b - 1 for a, b in turns if a and b]
         typical.append(median(parts) * usual)
         means.append((ours.mean / theirs.mean - 1) * usual)
     return spread(typical), spread(means)
