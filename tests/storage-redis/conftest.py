@@ -12,10 +12,12 @@ from collections import Counter
 from fractions import Fraction
 
 import pytest
+from redis import Redis
 
 from gunicorn_prometheus_core.recording import key
 from gunicorn_prometheus_core.settings import load
 from gunicorn_prometheus_core.storage import Process, Snapshot
+from gunicorn_prometheus_storage_redis import backend as backend_module
 from gunicorn_prometheus_storage_redis.backend import RedisBackend
 
 
@@ -225,3 +227,29 @@ def free_port():
             return sock.getsockname()[1]
 
     return find
+
+
+class Clock:
+    """Time as the backend sees it, which we make pass."""
+
+    def __init__(self):
+        self.passed = 0.0
+
+    def monotonic(self):
+        return self.passed
+
+    def time(self):
+        return 1_700_000_000.0 + self.passed
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(backend_module, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def redis(redis_server):
+    with Redis(port=redis_server.port) as client:
+        yield client

@@ -6,37 +6,9 @@ import random
 from fractions import Fraction
 
 import pytest
-from redis import Redis
 
 from gunicorn_prometheus_core.errors import StorageUnavailable
-from gunicorn_prometheus_storage_redis import backend as backend_module
 from gunicorn_prometheus_storage_redis.run import Run
-
-
-@pytest.fixture
-def redis(redis_server):
-    with Redis(port=redis_server.port) as client:
-        yield client
-
-
-class Clock:
-    """Time as the backend sees it, which we make pass."""
-
-    def __init__(self):
-        self.passed = 0.0
-
-    def monotonic(self):
-        return self.passed
-
-    def time(self):
-        return 1_700_000_000.0 + self.passed
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(backend_module, "time", clock)
-    return clock
 
 
 @pytest.fixture

@@ -5,35 +5,13 @@ import json
 import threading
 
 import pytest
-from redis import Redis
 
 from gunicorn_prometheus_core.errors import StorageUnavailable
 from gunicorn_prometheus_core.exposition import Exposition
 from gunicorn_prometheus_core.text import TEXT_0_0_4
-from gunicorn_prometheus_storage_redis import backend as backend_module
 from gunicorn_prometheus_storage_redis.counts import plus
 
 TTL = 10.0
-
-
-class Clock:
-    """Time as the backend sees it, which we make pass."""
-
-    def __init__(self):
-        self.passed = 0.0
-
-    def monotonic(self):
-        return self.passed
-
-    def time(self):
-        return 1_700_000_000.0 + self.passed
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(backend_module, "time", clock)
-    return clock
 
 
 @pytest.fixture
@@ -52,12 +30,6 @@ def die(clock):
                 each.publish()
 
     return pass_time
-
-
-@pytest.fixture
-def redis(redis_server):
-    with Redis(port=redis_server.port) as client:
-        yield client
 
 
 def names(redis):
