@@ -7,9 +7,9 @@ import time
 from typing import Any
 
 from gunicorn_prometheus_core import catalogue, plugins
+from gunicorn_prometheus_core.configuration import in_force
 from gunicorn_prometheus_core.logs import log
 from gunicorn_prometheus_core.recording import Recorder, sample_keys
-from gunicorn_prometheus_core.settings import load
 
 from .requests import Requests
 
@@ -33,7 +33,7 @@ def _recorder() -> Recorder | None:
     pages = plugins.load(plugins.STORAGE, "mmap")()
     recorder: Recorder | None = pages.recorder()
     if recorder is None or not recorder.directory:
-        directory = load().multiproc_dir
+        directory = in_force().multiproc_dir
         if directory is None:
             log.warning(
                 "nothing is recorded: set PROMETHEUS_MULTIPROC_DIR, "
@@ -59,7 +59,7 @@ class Lifecycle:
         #: Whether a signal has asked the worker to end.
         self.signalled = False
         recorder.bind("worker")
-        self.requests = Requests(recorder, load().endpoint_limit)
+        self.requests = Requests(recorder, in_force().endpoint_limit)
         if worker.capacity is not None:
             self._set(catalogue.WORKER_CAPACITY, {}, worker.capacity)
         self.tick()
