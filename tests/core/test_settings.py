@@ -4,7 +4,7 @@ import pytest
 
 from gunicorn_prometheus_core.configuration import load
 from gunicorn_prometheus_core.errors import SettingsError
-from gunicorn_prometheus_core.settings import DECLARATIONS, Settings, default, shown
+from gunicorn_prometheus_core.settings import DECLARATIONS, Settings, shown
 
 DEFAULTS = {
     "PROMETHEUS_MULTIPROC_DIR": None,

@@ -388,7 +388,7 @@ class Settings:
 
     def dumps(self) -> str:
         """As a JSON text, secrets included, for :meth:`loads` in another process."""
-        values = {name: getattr(self, name) for name in self.origins}
+        values = {name: getattr(self, name) for name in DECLARATIONS}
         return json.dumps({"values": values, "origins": self.origins})
 
     @classmethod

@@ -197,7 +197,7 @@ class Exporter:
             *(("--fd", str(*fds)) if fds else ("--publish-only",)),
             *("--directory", self._directory),
             *("--parent", str(os.getpid())),
-            "--settings-from-stdin",
+            *("--settings", "0"),
         ]
         try:
             self._process = self._spawn(command, fds)
@@ -226,7 +226,7 @@ class Exporter:
                 **self._identity(),
             )
             assert process.stdin is not None
-            # They fit into the pipe, so this doesn't wait. One that has ended already can't be told.
+            # They fit into the pipe: this doesn't wait. One that has ended already can't be told.
             with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
                 pipe.write(self._settings.dumps().encode())
             return process

@@ -36,11 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     _log_like_gunicorn()
     with contextlib.ExitStack() as stack:
         try:
-            effective = (
-                Settings.loads(sys.stdin.read())
-                if arguments.settings_from_stdin
-                else configuration.load()
-            )
+            effective = _settings(arguments.settings)
             pages = plugins.load(plugins.STORAGE, "mmap")()
             directory = arguments.directory or _directory(effective, pages, stack)
             storage = stack.enter_context(contextlib.closing(pages.open(effective, directory)))
@@ -67,6 +63,14 @@ def main(argv: list[str] | None = None) -> int:
             app = App(Scrapes(Exposition(storage, collectors), recorder))
             asyncio.run(serve(app, listener, arguments.parent))
     return 0
+
+
+def _settings(fd: int | None) -> Settings:
+    """Those that the master has in force; of one started by hand, those that it finds."""
+    if fd is None:
+        return configuration.load()
+    with open(fd) as given:
+        return Settings.loads(given.read())
 
 
 def _directory(effective: Settings, pages: Pages, stack: contextlib.ExitStack) -> str:
@@ -97,9 +101,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         "--publish-only", action="store_true", help="serve nothing, publish to a shared storage"
     )
     parser.add_argument(
-        "--settings-from-stdin",
-        action="store_true",
-        help="read the settings as JSON, not the environment",
+        "--settings", type=int, help="the effective settings as JSON, in an inherited descriptor"
     )
     parser.add_argument("--parent", type=int, help="end when this is no longer the parent's pid")
     return parser.parse_args(argv)

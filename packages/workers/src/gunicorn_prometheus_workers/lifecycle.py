@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 from gunicorn_prometheus_core import catalogue, plugins
@@ -16,16 +17,17 @@ from .requests import Requests
 _TICK_SECONDS = 1.0
 
 
-def prepare_master() -> None:
+def prepare_master(instrument: Callable[[Any], Any] | None = None) -> None:
     """In a server that is starting, before it loads an application: what is installed takes effect.
 
     prometheus_client records through us from here on, so that metrics of a
-    preloaded application do; the master's part will take its place.
+    preloaded application do; the master's part will take its place, and use
+    the worker class that ``instrument`` gives in place of the configured one.
     """
     if plugins.find(plugins.STORAGE, "mmap") is not None:
         plugins.load(plugins.STORAGE, "mmap")().activate()
     if plugins.find(plugins.MASTER, "default") is not None:
-        plugins.load(plugins.MASTER, "default")()
+        plugins.load(plugins.MASTER, "default")(instrument)
 
 
 def _recorder() -> Recorder | None:
