@@ -97,12 +97,12 @@ def forget(sockets: Iterable[socket.socket]) -> None:
                 os.unlink(path)
 
 
-def shown(sock: socket.socket) -> str:
-    """The address of a listening socket, as in a URL; for a unix socket as in a setting."""
+def url(sock: socket.socket, scheme: str) -> str:
+    """Where the metrics are that a listening socket gives."""
     name = sock.getsockname()
     if sock.family == socket.AF_UNIX:
-        return str(Address(path=os.fsdecode(name)))
-    return str(Address(name[0], name[1]))
+        return f"{_UNIX}{name} ({scheme}://localhost/metrics)"
+    return f"{scheme}://{Address(*name[:2])}/metrics"
 
 
 def _resolved(address: Address) -> tuple[int, Any]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from . import listening
+
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 
@@ -96,6 +98,24 @@ def _address(value: str) -> tuple[str, int]:
         raise ValueError(value)
     number: int = integer(1, 65535).parse(port)
     return host.strip("[]"), number
+
+
+def listen_addresses() -> Kind:
+    """Addresses to listen at; the text itself, since those without a port take another setting's.
+
+    See :func:`gunicorn_prometheus_core.listening.addresses`.
+    """
+
+    def parse(value: str) -> str:
+        listening.addresses(value, 1)
+        return value.strip()
+
+    return Kind(
+        "addresses such as 0.0.0.0, [::1]:9091, localhost:9091 or unix:/run/metrics.sock, with "
+        "commas between them",
+        parse,
+        ("str", "seq"),
+    )
 
 
 def redis_url() -> Kind:

@@ -50,6 +50,7 @@ class Clients:
 
     async def accept(self, listener: socket.socket) -> None:
         """Let clients in, until cancelled."""
+        listener.setblocking(False)
         loop = asyncio.get_running_loop()
         while True:
             try:

@@ -35,10 +35,12 @@ class Guard:
         return status, [*kept, *access.headers], body
 
     async def _answer(self, access: Access, scope: Mapping[str, Any]) -> Answer:
+        if scope["path"] in _OPEN:
+            return await self._application(scope)
         if not self._has_token(access.rate_limit):
             self._refusals.note("busy", "rate_limit")
             return 429, [PLAIN, _LATER], b"too many requests\n"
-        if access.users and scope["path"] not in _OPEN:
+        if access.users:
             given = next((v for name, v in scope["headers"] if name == b"authorization"), b"")
             try:
                 admitted = await self._passwords.admit(access.users, given)

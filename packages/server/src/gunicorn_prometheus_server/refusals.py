@@ -6,7 +6,7 @@ import time
 
 from gunicorn_prometheus_core import catalogue
 from gunicorn_prometheus_core.logs import log
-from gunicorn_prometheus_core.recording import Recorder, sample_keys
+from gunicorn_prometheus_core.recording import Recorder, count
 
 #: Reasons, and what is said of each.
 REASONS = {
@@ -31,11 +31,11 @@ class Refusals:
         self._recorder = recorder
         self._next: dict[str, float] = {}
         for reason in REASONS:
-            self._count(reason, 0)
+            count(recorder, catalogue.EXPORTER_REFUSED, 0, reason=reason)
 
     def note(self, reason: str, detail: object = "") -> None:
         """A client was refused. What it has sent itself must not be in the detail."""
-        self._count(reason, 1)
+        count(self._recorder, catalogue.EXPORTER_REFUSED, reason=reason)
         now = time.monotonic()
         if now >= self._next.get(reason, now):
             self._next[reason] = now + _PAUSE_SECONDS
@@ -46,9 +46,3 @@ class Refusals:
                 REASONS[reason],
                 shown,
             )
-
-    def _count(self, reason: str, amount: int) -> None:
-        keys = sample_keys(catalogue.EXPORTER_REFUSED, {"reason": reason})
-        cells = self._recorder.cells("counter", keys)
-        with self._recorder.lock:
-            cells.page.view[cells.at[0]] += amount

@@ -1,0 +1,93 @@
+"""Putting the exporter process together, and running it to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Mapping, Sequence
+
+from gunicorn_prometheus_core import catalogue, plugins
+from gunicorn_prometheus_core.collecting import Collector
+from gunicorn_prometheus_core.exposition import Exposition
+from gunicorn_prometheus_core.logs import log
+from gunicorn_prometheus_core.recording import Recorder, count
+from gunicorn_prometheus_core.settings import Settings
+from gunicorn_prometheus_core.storage import Storage
+
+from .access import Watched
+from .app import App
+from .clients import Clients
+from .exchange import Patience
+from .guard import Guard
+from .publishing import Health, Shared
+from .refusals import Refusals
+from .scrapes import Scrapes
+from .serving import serve, stand_by
+
+#: Gives further collectors, told of the storage that hosts share, if there is one.
+Collectors = Callable[[Shared | None], Mapping[str, Collector]]
+
+
+def run(
+    settings: Settings,
+    directory: str,
+    pages: Storage,
+    recorder: Recorder,
+    listeners: Sequence[socket.socket] | None,
+    *,
+    parent: int | None = None,
+    collectors: Collectors = lambda shared: {},
+) -> None:
+    """Serve these pages until asked to end, or until the parent process is gone.
+
+    What hosts share is published and served as well, if the settings say so.
+    Without listeners nothing is served. Raises SettingsError, MissingPart,
+    StorageUnavailable and OSError for what it can't begin with.
+    """
+    with contextlib.ExitStack() as stack:
+        access = None
+        if listeners is not None:
+            count(recorder, catalogue.EXPORTER_ACCESS_ERRORS, 0)
+            access = Watched(settings, lambda: count(recorder, catalogue.EXPORTER_ACCESS_ERRORS))
+        shared = None
+        if settings.storage != "mmap":
+            backend = plugins.load(plugins.STORAGE, settings.storage)().open(settings, directory)
+            shared = Shared(pages, backend, settings, recorder, parent)
+            shared.start()
+            stack.callback(shared.stop)
+        if listeners is None or access is None:
+            return asyncio.run(stand_by(parent))
+        every = installed_collectors() | dict(collectors(shared))
+        if shared is not None:
+            every["storage"] = Health(shared)
+        exposition = Exposition(shared or pages, every)
+
+        async def serve_all() -> None:
+            refusals = Refusals(recorder)
+            app = Guard(App(Scrapes(exposition, recorder), refusals), access, refusals)
+            clients = Clients(app, access, refusals, Patience(settings.client_timeout_seconds))
+            await serve(clients, listeners, parent)
+
+        asyncio.run(serve_all())
+
+
+def installed_collectors() -> dict[str, Collector]:
+    """The installed collectors; one that can't be loaded is logged and left out."""
+    collectors: dict[str, Collector] = {}
+    for point in plugins.members(plugins.COLLECTORS):
+        try:
+            collectors[point.name] = point.load()()
+        except Exception:
+            log.exception("collector %s could not be loaded; its families are left out", point.name)
+    return collectors
+
+
+def log_like_gunicorn() -> None:
+    """Log to standard error in the form that Gunicorn has."""
+    logging.basicConfig(
+        level=logging.INFO,
+        format="[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s",
+        datefmt="%Y-%m-%d %H:%M:%S %z",
+    )
