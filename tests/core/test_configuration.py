@@ -16,6 +16,7 @@ exporter:
   prometheus:
     metrics_port: 9092
     bind_address: "127.0.0.1"
+    client_timeout_seconds: 5
     multiproc_dir: /run/metrics
     web_config_file: /etc/web.yml
   gunicorn:
@@ -68,6 +69,7 @@ exporter:
 READ = {
     "metrics_port": 9092,
     "bind_address": "127.0.0.1",
+    "client_timeout_seconds": 5.0,
     "multiproc_dir": "/run/metrics",
     "web_config_file": "/etc/web.yml",
     "gunicorn_workers": 2,
@@ -283,7 +285,7 @@ BAD = [
     ("exporter: {prometheus: {metrics_port: 1:30}}", "must be a whole number"),
     ("exporter: {prometheus: {metrics_port: [1]}}", "must be a whole number"),
     ("exporter: {prometheus: {metrics_port: {a: 1}}}", "must be a value, not a map"),
-    ("exporter: {prometheus: {bind_address: true}}", "must be an IPv4 or IPv6 address"),
+    ("exporter: {prometheus: {bind_address: true}}", "must be addresses such as"),
     ("exporter: {cleanup: {db_files: 'true'}}", "must be true or false, without quotation marks"),
     ("exporter: {cleanup: {db_files: 1}}", "must be true or false"),
     ("exporter: {redis: {ttl_seconds: -1}}", "must be seconds from 0.5 to 604800"),

@@ -61,15 +61,13 @@ def _address(text: str, port: int) -> Address:
 
 
 def listen(
-    wanted: Sequence[Address], inherited: Iterable[socket.socket] = ()
+    wanted: Sequence[Address], existing: Iterable[socket.socket] = ()
 ) -> list[socket.socket]:
-    """A listening socket for each address: an inherited one that is there already, or a new one.
+    """A listening socket for each address: one of those that there are, or a new one.
 
-    Inherited ones that nobody wants are closed. Raises OSError, whose text
-    names the address; then no new socket is left, and inherited ones are
-    as they were.
+    Raises OSError, whose text names the address; then there are no new ones.
     """
-    by_name = {_name(sock): sock for sock in inherited}
+    by_name = {_name(sock): sock for sock in existing}
     sockets: list[socket.socket] = []
     with contextlib.ExitStack() as undo:
         for address in wanted:
@@ -82,8 +80,6 @@ def listen(
                 raise OSError(error.errno, f"{address}: {error.strerror or error}") from error
             sockets.append(sock)
         undo.pop_all()
-    for sock in set(by_name.values()) - set(sockets):
-        sock.close()
     return sockets
 
 

@@ -17,9 +17,9 @@ from gunicorn_prometheus_core.recording import Directory, Recorder, sample_keys
 from . import activation, exits, reconfiguring
 from .exporter import Exporter
 
-#: How a server hands its page directory and its metrics socket on in a USR2 upgrade.
+#: How a server hands its page directory and its metrics sockets on in a USR2 upgrade.
 _DIRECTORY_VARIABLE = "GUNICORN_PROMETHEUS_DIRECTORY"
-_SOCKET_VARIABLE = "GUNICORN_PROMETHEUS_FD"
+_SOCKETS_VARIABLE = "GUNICORN_PROMETHEUS_FD"
 
 
 class PrometheusMaster(Arbiter):
@@ -58,18 +58,18 @@ class PrometheusMaster(Arbiter):
         self._signals_seen: list[str] = []
         self._ended: list[tuple[str, str]] = []
         self._ordered: dict[int, str] = {}
-        os.register_at_fork(after_in_child=self._leave_socket_to_master)
+        os.register_at_fork(after_in_child=self._leave_sockets_to_master)
         inherited = {
-            name: os.environ.pop(name, None) for name in (_DIRECTORY_VARIABLE, _SOCKET_VARIABLE)
+            name: os.environ.pop(name, None) for name in (_DIRECTORY_VARIABLE, _SOCKETS_VARIABLE)
         }
         try:
-            self._settings = reconfiguring.first()
+            self._settings = reconfiguring.first(self.cfg.uid, self.cfg.gid)
         except (SettingsError, MissingPart) as error:
             self.log.error("%s", error)
             sys.exit(1)
         PrometheusMaster.running = self
         self.worker_class = activation.instrumented(self.worker_class)
-        self._begin(inherited[_DIRECTORY_VARIABLE], inherited[_SOCKET_VARIABLE])
+        self._begin(inherited[_DIRECTORY_VARIABLE], inherited[_SOCKETS_VARIABLE])
         try:
             super().start()
         except BaseException:
@@ -77,7 +77,7 @@ class PrometheusMaster(Arbiter):
             raise
         self._tend()
 
-    def _begin(self, directory: str | None, fd: str | None) -> None:
+    def _begin(self, directory: str | None, fds: str | None) -> None:
         try:
             pages = plugins.load(plugins.STORAGE, "mmap")()
             self._directory = pages.prepare(
@@ -105,7 +105,7 @@ class PrometheusMaster(Arbiter):
                 uid=self.cfg.uid,
                 gid=self.cfg.gid,
                 log_path=errorlog if errorlog and errorlog != "-" else None,
-                inherited_fd=int(fd) if fd else None,
+                inherited=[int(fd) for fd in (fds or "").split(",") if fd],
                 on_restart=lambda: self._count(catalogue.EXPORTER_RESTARTS),
                 on_bind_failure=lambda: self._count(catalogue.EXPORTER_BIND_FAILURES),
             )
@@ -162,7 +162,7 @@ class PrometheusMaster(Arbiter):
         """Part of a reload, between reading Gunicorn's configuration and making new workers."""
         super().setup(app)
         self.worker_class = activation.instrumented(self.worker_class)
-        settings = reconfiguring.again(self._settings)
+        settings = reconfiguring.again(self._settings, self.cfg.uid, self.cfg.gid)
         if settings != self._settings:
             self._settings = settings
             if self._exporter is not None:
@@ -173,7 +173,7 @@ class PrometheusMaster(Arbiter):
         """Whether there is a metrics endpoint; makes it, if that is still to be done."""
         if self._exporter is not None and not self._stopping:
             self._exporter.tend()
-        return self._exporter is not None and self._exporter.listener is not None
+        return self._exporter is not None and bool(self._exporter.listeners)
 
     def stop(self, graceful: bool = True) -> None:
         """Ends the workers, then the exporter, then what we keep on the disk."""
@@ -187,7 +187,8 @@ class PrometheusMaster(Arbiter):
         self._stopping = True
         self._tend()
         if self._exporter is not None:
-            self._exporter.stop()
+            # With two masters in an upgrade, the other one has the sockets as well.
+            self._exporter.stop(handed_on=bool(self.reexec_pid or self.master_pid))
             self._exporter = None
         if self._recorder is not None and self._directory is not None:
             self._recorder.close()
@@ -242,11 +243,11 @@ class PrometheusMaster(Arbiter):
             if self._recorder is not None and os.getpid() == self.pid:
                 self._recorder.fork_role = "process"
 
-    def _leave_socket_to_master(self) -> None:
+    def _leave_sockets_to_master(self) -> None:
         """In a forked child: the metrics port is not for workers to hold open."""
-        listener = self._exporter.listener if self._exporter is not None else None
-        if listener is not None and not self._reexecuting:
-            listener.close()
+        if self._exporter is not None and not self._reexecuting:
+            for listener in self._exporter.listeners:
+                listener.close()
 
     def kill_worker(self, pid: int, sig: int) -> None:
         """Signals a worker; why it was told to end is remembered until it has ended."""
@@ -293,14 +294,15 @@ class PrometheusMaster(Arbiter):
     # USR2
 
     def reexec(self) -> None:
-        """Hands the page directory and the metrics socket to the new master."""
+        """Hands the page directory and the metrics sockets to the new master."""
         handed: dict[str, str] = {}
         if self._directory is not None:
             handed[_DIRECTORY_VARIABLE] = self._directory.path
         self._reexecuting = True
-        listener = self._exporter.listener if self._exporter is not None else None
-        if listener is not None:
-            handed[_SOCKET_VARIABLE] = str(listener.fileno())
+        listeners = self._exporter.listeners if self._exporter is not None else ()
+        if listeners:
+            handed[_SOCKETS_VARIABLE] = ",".join(str(one.fileno()) for one in listeners)
+        for listener in listeners:
             listener.set_inheritable(True)
         # Gunicorn starts the new master with the environment that it began with itself.
         self.cfg.env_orig.update(handed)
@@ -310,5 +312,5 @@ class PrometheusMaster(Arbiter):
             for name in handed:
                 self.cfg.env_orig.pop(name, None)
             self._reexecuting = False
-            if listener is not None:
+            for listener in listeners:
                 listener.set_inheritable(False)

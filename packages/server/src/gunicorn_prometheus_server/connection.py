@@ -62,6 +62,8 @@ class Connection:
         self._sock = sock
         try:
             await self._done(sock.do_handshake)
+        except ssl.SSLEOFError:
+            raise ConnectionResetError from None  # it only looked whether somebody is there
         except ssl.SSLError as error:
             if error.reason == "HTTP_REQUEST":
                 # Below TLS, for whoever has written http:// for https://.
