@@ -17,7 +17,10 @@ from typing import Any, TypeVar
 
 _CHUNK = 1 << 16
 _LINGER_SECONDS = 2.0
-_NOT_TLS = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
+_NOT_TLS = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
+    b"this port speaks TLS; use https\n"
+)
 
 T = TypeVar("T")
 
@@ -68,7 +71,8 @@ class Connection:
             if error.reason == "HTTP_REQUEST":
                 # Below TLS, for whoever has written http:// for https://.
                 with contextlib.suppress(OSError):
-                    socket.socket.send(sock, _NOT_TLS + b"this port speaks TLS; use https://\n")
+                    socket.socket.send(sock, _NOT_TLS)
+                await self.finish()
             raise HandshakeFailed(error.reason or str(error)) from error
 
     def names(self) -> frozenset[str]:
