@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from gunicorn_prometheus_core.settings import Settings
 from gunicorn_prometheus_core import listening
 from gunicorn_prometheus_core.listening import Address
+from gunicorn_prometheus_core.settings import Settings
 from gunicorn_prometheus_master import exporter as exporter_module
 
 NOBODY = 65534

@@ -178,15 +178,17 @@ class Certificates:
         other = trustme.CA().issue_cert("other")
         other.private_key_pem.write_to_path(folder / "other.key")
         subprocess.run(
-            ["openssl", "pkey", "-in", folder / "other.key", "-aes256", "-passout", "pass:secret"]
-            + ["-out", folder / "encrypted.key"],
+            [
+                *("openssl", "pkey", "-in", folder / "other.key"),
+                *("-aes256", "-passout", "pass:secret", "-out", folder / "encrypted.key"),
+            ],
             check=True,
             capture_output=True,
         )
         (folder / "nonsense.pem").write_text("nonsense")
 
     def renew(self):
-        """Have another certificate and key for the server; gives the certificate's serial number."""
+        """Have another certificate of the server; gives its serial number."""
         issued = self._servers.issue_cert("localhost", "127.0.0.1")
         issued.cert_chain_pems[0].write_to_path(self.folder / "server.crt")
         issued.private_key_pem.write_to_path(self.folder / "server.key")

@@ -57,10 +57,11 @@ class Clients:
                 sock, _ = await loop.sock_accept(listener)
             except OSError as error:
                 if error.errno in _EXHAUSTED:
-                    self._make_room(self._clients)
-                    await asyncio.sleep(_PAUSE_SECONDS)
+                    await self._make_room()
                 continue
             self._admit(sock)
+            while len(self._clients) >= self._most:
+                await self._make_room()
 
     async def leave(self, seconds: float) -> None:
         """Let those have their answer that have begun to ask, and close everything."""
@@ -79,8 +80,6 @@ class Clients:
             if sock.family != socket.AF_UNIX:
                 # The end of an answer must not wait until its beginning is acknowledged.
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if len(self._clients) >= self._most:
-            self._make_room(self._clients)
         connection = Connection(sock)
         connection.allow(self._patience.client)
         task = asyncio.create_task(self._attend(connection))
@@ -123,11 +122,21 @@ class Clients:
     def _sends(self, body: bytes) -> None:
         """See to it that what is being sent fits into memory, counting what is shared once."""
         held = {id(client.sending): len(client.sending) for client in self._clients}
-        if held and sum(held.values()) + len(body) > _MOST_HELD_BYTES:
-            self._make_room(client for client in self._clients if client.sending)
+        if sum(held.values()) + len(body) > _MOST_HELD_BYTES:
+            self._evict(client for client in self._clients if client.sending)
 
-    def _make_room(self, among: Iterable[Connection]) -> None:
+    async def _make_room(self) -> None:
+        """Wait until some have gone, or for a moment if it is nobody's turn to go."""
+        evicted = self._evict(self._clients)
+        if evicted:
+            await asyncio.wait(evicted)
+        else:
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    def _evict(self, among: Iterable[Connection]) -> list[asyncio.Task[None]]:
         waiting = (client for client in among if client.waits)
-        for client in heapq.nsmallest(_SOME, waiting, key=lambda client: client.since):
+        longest = heapq.nsmallest(_SOME, waiting, key=lambda client: client.since)
+        for client in longest:
             self._clients[client].cancel()
             self._refusals.note("crowded")
+        return [self._clients[client] for client in longest]

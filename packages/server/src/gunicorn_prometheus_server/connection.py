@@ -50,7 +50,7 @@ class Connection:
         self.waits = False
         #: Whether it has its answer and may, but need not, ask again.
         self.idle = False
-        #: What is being sent, b"" otherwise.
+        #: What is being sent, or could not be; b"" otherwise.
         self.sending: bytes = b""
 
     def allow(self, seconds: float, *, idle: bool = False) -> None:
@@ -88,13 +88,11 @@ class Connection:
     async def send(self, data: bytes) -> None:
         """Send all of it."""
         self.sending = data
-        try:
-            with memoryview(data) as rest:
-                sent = 0
-                while sent < len(data):
-                    sent += await self._done(self._sock.send, rest[sent : sent + _CHUNK])
-        finally:
-            self.sending = b""
+        rest = memoryview(data)
+        sent = 0
+        while sent < len(data):
+            sent += await self._done(self._sock.send, rest[sent : sent + _CHUNK])
+        self.sending = b""
 
     async def finish(self) -> None:
         """End what we send, and wait a moment for the client to end as well.

@@ -24,7 +24,7 @@ PLAIN = (b"content-type", b"text/plain; charset=utf-8")
 
 _MOST_HEADER_BYTES = 16 << 10
 #: What a client has to take of an answer every second, at least, after its first moments.
-_LEAST_BYTES_PER_SECOND = 16 << 10
+_LEAST_BYTES_PER_SECOND = 64 << 10
 #: A body up to this size goes out in one piece with the header.
 _SMALL_BYTES = 16 << 10
 
