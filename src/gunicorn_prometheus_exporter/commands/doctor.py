@@ -18,7 +18,7 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 
 from gunicorn_prometheus_core import configuration, plugins
-from gunicorn_prometheus_core.errors import MissingPart, SettingsError, StorageUnavailable
+from gunicorn_prometheus_core.errors import SettingsError, StorageUnavailable
 from gunicorn_prometheus_core.settings import DECLARATIONS, Origin, Settings, shown
 
 from . import output
@@ -45,6 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """Print everything; status 1 if anything is wrong."""
+    plugins.backend(settings)
     output.heading("Settings")
     output.rows(_settings(settings, everything=arguments.all))
     print()
@@ -221,14 +222,12 @@ def _look_at_storage(settings: Settings) -> Iterator[Finding]:
         return
     try:
         with tempfile.TemporaryDirectory() as directory:
-            storage = plugins.load(plugins.STORAGE, settings.storage)().open(settings, directory)
+            storage = plugins.backend(settings).load()().open(settings, directory)
             try:
                 found = storage.collect()
             finally:
                 storage.close()
-    except MissingPart as error:
-        yield Finding("wrong", f"storage: {settings.said('storage')}: {error}")
-    except (StorageUnavailable, SettingsError) as error:
+    except StorageUnavailable as error:
         yield Finding(
             "wrong",
             f"storage: {error}",

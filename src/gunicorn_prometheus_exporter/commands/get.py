@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
 import tempfile
+from dataclasses import replace
 
 from gunicorn_prometheus_core import plugins
 from gunicorn_prometheus_core.errors import SettingsError
@@ -37,21 +37,19 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """Print them; status 1 if there are none."""
     with contextlib.ExitStack() as stack:
         if arguments.directory is not None:
-            name, directory = "mmap", arguments.directory
-        elif settings.storage != "mmap":
+            settings = replace(settings, storage="mmap", multiproc_dir=arguments.directory)
+        point = plugins.backend(settings)
+        if point.name != "mmap":
             # A directory of its own, so that all hosts are others.
-            name = settings.storage
             directory = stack.enter_context(tempfile.TemporaryDirectory())
         elif settings.multiproc_dir is not None:
-            name, directory = "mmap", settings.multiproc_dir
+            directory = settings.multiproc_dir
         else:
             raise SettingsError(
                 "PROMETHEUS_MULTIPROC_DIR (not set): say with --directory where the pages are; "
                 "a server's log names its metrics endpoint, which gives the same"
             )
-        if name == "mmap" and not os.path.isdir(directory):
-            raise SettingsError(f"{directory!r}: is no directory")
-        storage = plugins.load(plugins.STORAGE, name)().open(settings, directory)
+        storage = point.load()().open(settings, directory)
         stack.callback(storage.close)
         text = Exposition(storage).render(negotiate(_MEDIA[arguments.format]), arguments.names)
     sys.stdout.write(text.decode())

@@ -29,7 +29,8 @@ def load(environ: Mapping[str, str] | None = None, path: str | None = None) -> S
     """Read the settings from the environment and from the YAML file that it or ``path`` names.
 
     A variable that is set but empty counts as not set, as container manifests
-    leave them; so does a ``REDIS_PORT`` that is not meant for us. Raises :class:`~gunicorn_prometheus_core.errors.SettingsError`.
+    leave them; so does a ``REDIS_PORT`` that is not meant for us. Raises
+    :class:`~gunicorn_prometheus_core.errors.SettingsError`.
     """
     environ = os.environ if environ is None else environ
     path = path or environ.get(FILE_VARIABLE, "").strip() or None
@@ -49,6 +50,7 @@ def load(environ: Mapping[str, str] | None = None, path: str | None = None) -> S
             origins[name] = given.origin(secret=declared.secret)
     _resolve_storage(values, origins)
     settings = Settings(**values, origins=origins)
+    _check_directory(settings)
     if settings.storage == "redis":
         _check_redis(settings)
     return settings
@@ -159,6 +161,15 @@ def _resolve_storage(values: dict[str, Any], origins: dict[str, Origin]) -> None
     elif "redis_enabled" in values:
         values["storage"] = "redis" if values["redis_enabled"] else default("storage")
         origins["storage"] = origins["redis_enabled"]
+
+
+def _check_directory(settings: Settings) -> None:
+    path = settings.multiproc_dir
+    if path is not None and os.path.exists(path) and not os.path.isdir(path):
+        raise SettingsError(
+            f"{settings.said('multiproc_dir')}: "
+            "must be a directory, or a path where one can be made"
+        )
 
 
 def _check_redis(settings: Settings) -> None:

@@ -332,6 +332,7 @@ class Settings:
         parsing.flag(),
         "Serve no metrics from this server, because a sidecar reads its pages. To a storage that "
         "hosts share its metrics are published all the same.",
+        fixed=True,
     )
     sidecar_update_interval: float = _setting(
         "sidecar.update_interval",

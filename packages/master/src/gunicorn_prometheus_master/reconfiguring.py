@@ -52,10 +52,7 @@ def scheme(settings: Settings) -> str:
 
 def _checked(settings: Settings, uid: int, gid: int) -> Settings:
     """Settings that every part of this server can work with."""
-    try:
-        _present(settings.storage)
-    except MissingPart as error:
-        raise SettingsError(f"{settings.said('storage')}: {error}") from None
+    plugins.backend(settings)
     if settings.sidecar_mode and settings.storage == "mmap" and settings.multiproc_dir is None:
         raise SettingsError(
             f"{settings.said('sidecar_mode')}: a sidecar would not find these metrics; set "
@@ -67,9 +64,3 @@ def _checked(settings: Settings, uid: int, gid: int) -> Settings:
         with identity.acting_as(uid, gid):
             scheme(settings)
     return settings
-
-
-def _present(storage: str) -> None:
-    """Raise MissingPart if no such storage is installed; don't load it."""
-    if plugins.find(plugins.STORAGE, storage) is None:
-        plugins.load(plugins.STORAGE, storage)

@@ -25,11 +25,18 @@ class Unwell(Exception):
     """It isn't; says why."""
 
 
-def ask(settings: Settings, *, ready: bool = False, seconds: float = 5.0) -> str:
-    """One line that says that it answers; with ``ready``, that it can read the metrics as well.
+def ask(settings: Settings, *, ready: bool = False, seconds: float = 5.0) -> tuple[bool, str]:
+    """Whether it answers, and with ``ready`` can read the metrics as well; and one line about it.
 
-    Raises Unwell, and SettingsError.
+    Raises SettingsError.
     """
+    try:
+        return True, _asked(settings, ready, seconds)
+    except Unwell as error:
+        return False, f"unwell: {error}"
+
+
+def _asked(settings: Settings, ready: bool, seconds: float) -> str:
     address = listening.addresses(settings.bind_address, settings.metrics_port)[0]
     tls = access.configured_tls(settings)
     path = "/-/ready" if ready else "/-/healthy"
@@ -44,7 +51,7 @@ def ask(settings: Settings, *, ready: bool = False, seconds: float = 5.0) -> str
                 said = _greet(sock)
     except (OSError, http.client.HTTPException) as error:
         why = f"no answer within {seconds:g} s" if isinstance(error, TimeoutError) else error
-        raise Unwell(f"unwell: {address}: {why}") from error
+        raise Unwell(f"{address}: {why}") from error
     return f"{said} at {address}"
 
 
@@ -76,7 +83,7 @@ def _answer(sock: socket.socket, path: str) -> str:
         response.begin()
         body = response.read(1000).decode("utf-8", "replace").strip()
         if response.status != 200:
-            raise Unwell(f"unwell: status {response.status}: {body}")
+            raise Unwell(f"status {response.status}: {body}")
         return body
 
 
@@ -89,5 +96,5 @@ def _greet(sock: socket.socket) -> str:
     except ssl.SSLWantReadError:
         sock.sendall(outgoing.read())
     if sock.recv(1) != _HANDSHAKE:
-        raise Unwell("unwell: something answers that doesn't speak TLS")
+        raise Unwell("something answers that doesn't speak TLS")
     return "answers (it wants a certificate, so no more was asked)"

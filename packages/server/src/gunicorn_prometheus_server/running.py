@@ -53,7 +53,7 @@ def run(
             access = Watched(settings, lambda: count(recorder, catalogue.EXPORTER_ACCESS_ERRORS))
         shared = None
         if settings.storage != "mmap":
-            backend = plugins.load(plugins.STORAGE, settings.storage)().open(settings, directory)
+            backend = plugins.backend(settings).load()().open(settings, directory)
             shared = Shared(pages, backend, settings, recorder, parent)
             shared.start()
             stack.callback(shared.stop)

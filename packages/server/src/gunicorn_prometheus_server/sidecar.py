@@ -21,7 +21,7 @@ from gunicorn_prometheus_core.storage import Process, Snapshot, Storage
 
 from . import access
 from .publishing import Shared
-from .running import Collectors, run
+from .running import Collectors, log_like_gunicorn, run
 
 #: Descriptor of the first socket that systemd has opened for a service.
 _FIRST_ACTIVATED = 3
@@ -35,6 +35,7 @@ def sidecar(settings: Settings) -> None:
     SettingsError, MissingPart, StorageUnavailable and OSError for what it
     can't begin with.
     """
+    log_like_gunicorn()
     begun = time.monotonic()
     directory = settings.multiproc_dir
     if directory is None and settings.storage == "mmap":
@@ -57,6 +58,7 @@ def standalone(settings: Settings) -> None:
 
     As :func:`sidecar`.
     """
+    log_like_gunicorn()
     if settings.multiproc_dir is not None:
         os.makedirs(settings.multiproc_dir, mode=0o750, exist_ok=True)
     with contextlib.ExitStack() as stack:
