@@ -81,5 +81,10 @@ def parser() -> argparse.ArgumentParser:
         command.set_defaults(run=module.run)
         module.configure(command)
     summary = commands.add_parser("help", help="Show this", parents=[every])
-    summary.set_defaults(run=lambda *_: top.print_help() or 0)
+
+    def show(*_: object) -> int:
+        top.print_help()
+        return 0
+
+    summary.set_defaults(run=show)
     return top

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from gunicorn_prometheus_core.errors import SettingsError
-from gunicorn_prometheus_core.settings import Origin, Settings, declaration
+from gunicorn_prometheus_core.settings import DECLARATIONS, Origin, Settings
 
 #: The settings that can be given, by their arguments.
 ENDPOINT = {
@@ -22,7 +22,7 @@ UPDATES = {"--update-interval": "sidecar_update_interval"}
 def add(parser: argparse.ArgumentParser, arguments: dict[str, str]) -> None:
     """Let the parser take these arguments."""
     for argument, name in arguments.items():
-        declared = declaration(name)
+        declared = DECLARATIONS[name]
         text = f"{declared.help} ({declared.variable})".replace("%", "%%")
         parser.add_argument(argument, dest=name, metavar="VALUE", help=text)
 
@@ -35,12 +35,12 @@ def applied(settings: Settings, arguments: argparse.Namespace) -> Settings:
         text = getattr(arguments, name, None)
         if text is None:
             continue
-        kind = declaration(name).kind
+        kind = DECLARATIONS[name].kind
         try:
             values[name] = kind.parse(text)
         except ValueError:
             raise SettingsError(
                 f"{argument}={text!r} (from the command line): must be {kind.allowed}"
             ) from None
-        origins[name] = Origin(argument, "from the command line")
+        origins[name] = Origin(argument, repr(text), "from the command line")
     return replace(settings, **values, origins=origins)
