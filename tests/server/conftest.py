@@ -140,6 +140,41 @@ def server(start):
     return start()
 
 
+class ByHand:
+    """The program as somebody starts it who isn't the master."""
+
+    def __init__(self, command, environment, log):
+        self._log = log
+        with open(log, "wb") as output:
+            self.process = subprocess.Popen(
+                command, env=environment, stdout=output, stderr=output, close_fds=False
+            )
+
+    def stop(self):
+        self.process.terminate()
+        return self.process.wait(20)
+
+    @property
+    def log(self):
+        return self._log.read_text()
+
+
+@pytest.fixture
+def by_hand(tmp_path):
+    """Starts the program without arguments; it is ended with the test."""
+    started = []
+
+    def start_program(prefix=(), **env):
+        command = [sys.executable, *prefix, "-m", "gunicorn_prometheus_server"]
+        started.append(ByHand(command, environment(**env), tmp_path / f"hand{len(started)}"))
+        return started[-1]
+
+    yield start_program
+    for each in started:
+        each.process.kill()
+        each.process.wait()
+
+
 @pytest.fixture
 def run(tmp_path):
     """Runs the program where it ends by itself; gives its status and what it said."""

@@ -50,12 +50,14 @@ def _serve(settings: Settings, arguments: argparse.Namespace) -> None:
         recorder = pages.activate(directory)
         stack.callback(recorder.close)
         recorder.bind("exporter")
-        sockets: Sequence[socket.socket] | None = None
-        if arguments.fd:
-            sockets = [stack.enter_context(socket.socket(fileno=fd)) for fd in arguments.fd]
-        elif not arguments.publish_only:
-            sockets = sidecar.open_sockets(settings, stack)
-        run(settings, directory, storage, recorder, sockets, parent=arguments.parent)
+
+        def listen(stack: contextlib.ExitStack) -> Sequence[socket.socket]:
+            if not arguments.fd:
+                return sidecar.open_sockets(settings, stack)
+            return [stack.enter_context(socket.socket(fileno=fd)) for fd in arguments.fd]
+
+        serves = None if arguments.publish_only else listen
+        run(settings, directory, storage, recorder, serves, parent=arguments.parent)
 
 
 def _settings(fd: int | None) -> Settings:

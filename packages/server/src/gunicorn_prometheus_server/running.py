@@ -28,6 +28,8 @@ from .serving import serve, stand_by
 
 #: Gives further collectors, told of the storage that hosts share, if there is one.
 Collectors = Callable[[Shared | None], Mapping[str, Collector]]
+#: Opens the sockets to listen at, and has the stack close them.
+Listen = Callable[[contextlib.ExitStack], Sequence[socket.socket]]
 
 
 def run(
@@ -35,7 +37,7 @@ def run(
     directory: str,
     pages: Storage,
     recorder: Recorder,
-    listeners: Sequence[socket.socket] | None,
+    listen: Listen | None,
     *,
     parent: int | None = None,
     collectors: Collectors = lambda shared: {},
@@ -43,21 +45,22 @@ def run(
     """Serve these pages until asked to end, or until the parent process is gone.
 
     What hosts share is published and served as well, if the settings say so.
-    Without listeners nothing is served. Raises SettingsError, MissingPart,
+    Without ``listen`` nothing is served. Raises SettingsError, MissingPart,
     StorageUnavailable and OSError for what it can't begin with.
     """
     with contextlib.ExitStack() as stack:
-        access = None
-        if listeners is not None:
-            count(recorder, catalogue.EXPORTER_ACCESS_ERRORS, 0)
-            access = Watched(settings, lambda: count(recorder, catalogue.EXPORTER_ACCESS_ERRORS))
-        shared = None
+        shared, backend = None, None
         if settings.storage != "mmap":
             backend = plugins.backend(settings).load()().open(settings, directory)
+        if listen is not None:
+            count(recorder, catalogue.EXPORTER_ACCESS_ERRORS, 0)
+            access = Watched(settings, lambda: count(recorder, catalogue.EXPORTER_ACCESS_ERRORS))
+            listeners = listen(stack)
+        if backend is not None:
             shared = Shared(pages, backend, settings, recorder, parent)
             shared.start()
             stack.callback(shared.stop)
-        if listeners is None or access is None:
+        if listen is None:
             return asyncio.run(stand_by(parent))
         every = installed_collectors() | dict(collectors(shared))
         if shared is not None:

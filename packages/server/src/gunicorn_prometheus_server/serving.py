@@ -22,8 +22,6 @@ async def serve(clients: Clients, listeners: Sequence[socket.socket], parent: in
     for task in accepting:
         task.cancel()
     await asyncio.gather(*accepting, return_exceptions=True)
-    for listener in listeners:
-        listener.close()
     await clients.leave(_GRACE_SECONDS)
     for task in done:
         task.result()

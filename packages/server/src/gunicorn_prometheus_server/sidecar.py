@@ -79,9 +79,14 @@ def _serve(settings: Settings, stack: contextlib.ExitStack, collectors: Collecto
     recorder = pages.activate(directory)
     stack.callback(recorder.close)
     recorder.bind("exporter")
-    sockets = open_sockets(settings, stack)
-    storage = storage if reads is None else Beside(reads, storage)
-    run(settings, directory, storage, recorder, sockets, collectors=collectors)
+    run(
+        settings,
+        directory,
+        storage if reads is None else Beside(reads, storage),
+        recorder,
+        lambda stack: open_sockets(settings, stack),
+        collectors=collectors,
+    )
 
 
 def _private(settings: Settings, pages: Pages, stack: contextlib.ExitStack) -> str:
