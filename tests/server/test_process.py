@@ -136,7 +136,7 @@ CANNOT_START = {
         None,
         ["--directory", path],
         {"GUNICORN_PROMETHEUS_STORAGE": "papyrus"},
-        "nothing installed provides 'papyrus'",
+        "must be the name of an installed storage backend",
     ),
     "redis is not installed": lambda path: (
         None,

@@ -187,8 +187,9 @@ class PrometheusMaster(Arbiter):
         self._stopping = True
         self._tend()
         if self._exporter is not None:
-            # With two masters in an upgrade, the other one has the sockets as well.
-            self._exporter.stop(handed_on=bool(self.reexec_pid or self.master_pid))
+            # Of two masters in an upgrade, the other one has the sockets as well.
+            older_lives = self.master_pid != 0 and self.master_pid == os.getppid()
+            self._exporter.stop(handed_on=self.reexec_pid != 0 or older_lives)
             self._exporter = None
         if self._recorder is not None and self._directory is not None:
             self._recorder.close()
