@@ -64,11 +64,11 @@ class PrometheusMaster(Arbiter):
         }
         try:
             self._settings = reconfiguring.first()
+            self.worker_class = activation.instrumented(self.worker_class)
         except (SettingsError, MissingPart) as error:
             self.log.error("%s", error)
             sys.exit(1)
         PrometheusMaster.running = self
-        self.worker_class = activation.instrumented(self.worker_class)
         self._begin(inherited[_DIRECTORY_VARIABLE], inherited[_SOCKET_VARIABLE])
         try:
             super().start()
@@ -161,7 +161,10 @@ class PrometheusMaster(Arbiter):
     def setup(self, app: Any) -> None:
         """Part of a reload, between reading Gunicorn's configuration and making new workers."""
         super().setup(app)
-        self.worker_class = activation.instrumented(self.worker_class)
+        try:
+            self.worker_class = activation.instrumented(self.worker_class)
+        except MissingPart as error:
+            self.log.error("new workers record nothing: %s", error)
         settings = reconfiguring.again(self._settings)
         if settings != self._settings:
             self._settings = settings
