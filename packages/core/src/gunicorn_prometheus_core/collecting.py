@@ -67,9 +67,9 @@ class Collecting:
             self._hanging[name] = answer
             if self._count(name):
                 log.error(
-                    "collector %s takes more than %g s; its families are left out until it is done",
+                    "collector %s takes more than %s s; its families are left out until it is done",
                     name,
-                    self._seconds,
+                    f"{self._seconds:g}",
                 )
             return []
         if error is None:

@@ -13,7 +13,7 @@ from prometheus_client import Metric
 
 from gunicorn_prometheus_core import catalogue, listening, plugins
 from gunicorn_prometheus_core.collecting import Collector
-from gunicorn_prometheus_core.errors import SettingsError
+from gunicorn_prometheus_core.errors import SettingsError, StorageUnavailable
 from gunicorn_prometheus_core.logs import log
 from gunicorn_prometheus_core.recording import Pages
 from gunicorn_prometheus_core.settings import Settings
@@ -95,7 +95,7 @@ def _private(settings: Settings, pages: Pages, stack: contextlib.ExitStack) -> s
             replace(settings, multiproc_dir=None), uid=os.geteuid(), gid=os.getegid()
         )
     except OSError as error:
-        raise OSError(
+        raise StorageUnavailable(
             f"there is no place for the exporter's own counts: {error}; /dev/shm or /tmp has to be "
             "writable"
         ) from error
