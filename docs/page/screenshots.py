@@ -1,7 +1,7 @@
 """Take the pictures of docs/page.md: a shop under load, one of whose workers has just been killed.
 
-    python docs/page/screenshots.py            # writes docs/page/*.png
-    python docs/page/screenshots.py --folder /tmp/pictures --seconds 20
+python docs/page/screenshots.py            # writes docs/page/*.png
+python docs/page/screenshots.py --folder /tmp/pictures --seconds 20
 """
 
 import argparse
@@ -73,7 +73,10 @@ def shop(port, over):
     paths, weights = list(WEIGHTS), list(WEIGHTS.values())
     while not over.is_set():
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
+        with (
+            contextlib.suppress(OSError, http.client.HTTPException),
+            contextlib.closing(connection),
+        ):
             connection.request("GET", random.choices(paths, weights)[0])
             connection.getresponse().read()
         over.wait(random.expovariate(8))

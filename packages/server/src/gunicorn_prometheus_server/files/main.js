@@ -1,7 +1,7 @@
 // Asks for the status once a second while somebody looks, and has it shown.
 
 import { byId, setClass, setText } from "./dom.js";
-import { History, errorsOf, workerKey } from "./reading.js";
+import { History, workerKey } from "./reading.js";
 import { age } from "./text.js";
 import { View } from "./view.js";
 
@@ -9,7 +9,7 @@ const POLL_MS = 1000;
 const SLOWEST_MS = 5000;
 const PATIENCE_MS = 8000;
 const POINTS = 300;
-const POINT_SECONDS = 5;  // quantiles of a single second would jump about
+const POINT_SECONDS = 5;  // quantiles and errors of a single second would jump about
 
 const view = new View();
 const history = new History();
@@ -49,7 +49,7 @@ function plot() {
   points.push({
     time: now.time,
     rate: per(now.requests.count, before.requests.count),
-    errorRate: per(errorsOf(now.requests.statuses), errorsOf(before.requests.statuses)),
+    errorRate: recent.recent.errorRate,
     p50: recent.recent.p50, p95: recent.recent.p95, p99: recent.recent.p99,
     utilisation: recent.utilisation,
   });

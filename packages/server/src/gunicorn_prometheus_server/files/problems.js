@@ -5,12 +5,12 @@ import { many, moment, percent } from "./text.js";
 const RECENT_SECONDS = 300;
 
 const CAUSES = {
-  killed: "was killed (SIGKILL), for lack of memory perhaps",
-  timeout: "was silent for longer than the timeout",
-  crash: "crashed",
-  boot_error: "failed to start",
-  load_error: "could not load the application",
-  unknown: "ended, nobody knows why",
+  killed: ["was killed", "SIGKILL from outside, as when memory runs out"],
+  timeout: ["was ended", "silent for longer than the timeout"],
+  crash: ["crashed", "a signal or an exit status other than 0"],
+  boot_error: ["failed to start", "Gunicorn's log says why"],
+  load_error: ["could not load the application", "Gunicorn's log says why"],
+  unknown: ["ended", "its exit status was taken by somebody else"],
 };
 
 // Each has a `key` that stays the same while the problem does.
@@ -27,7 +27,8 @@ export function problems({ now, workers, recent, utilisation }) {
     const who = workers
       .filter((worker) => worker.exits[cause]?.last === end.last)
       .map((worker) => `Worker ${worker.id}`)[0] ?? "A worker";
-    add(`exit ${cause} ${end.last}`, `${who} ${CAUSES[cause] ?? "ended"} at ${moment(end.last, now.time)}`);
+    const [what, why] = CAUSES[cause] ?? ["ended", cause];
+    add(`exit ${cause} ${end.last}`, `${who} ${what} at ${moment(end.last, now.time)}: ${why}`);
   }
   for (const worker of workers) {
     if (worker.stuckSince !== null) {

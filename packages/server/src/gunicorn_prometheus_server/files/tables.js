@@ -37,7 +37,7 @@ function state(cell, worker) {
 }
 
 // The cause of the last exit and how long ago that was; of several, the latest.
-function lastExit(worker) {
+export function lastExit(worker) {
   const ends = Object.entries(worker.exits).filter(([, end]) => end.last !== null);
   return ends.sort(([, a], [, b]) => b.last - a.last)[0] ?? null;
 }
@@ -49,14 +49,16 @@ function showLastExit(cell, worker) {
   cell.title = end ? text.moment(end[1].last, worker.time) : "";
 }
 
+export const errorLevel = (ratio) => (ratio >= 0.05 ? "bad" : ratio >= 0.01 ? "warn" : "");
+
 export const words = (name) => name.replaceAll("_", " ");
 
 export function workersTable(several) {
   return new Table(byId("workers"), "Worker processes", [
-    { name: "Worker", show: plain((w) => (several ? `${w.instance} ${w.id}` : w.id)) },
-    { name: "State", show: state },
-    { name: "PID", kind: number, show: plain((w) => (w.pid === null ? "–" : String(w.pid))) },
-    { name: "Age", kind: number, show: plain((w) => text.age(w.started === null ? null : w.time - w.started)) },
+    { name: "Worker", kind: "title", show: plain((w) => (several ? `${w.instance} ${w.id}` : w.id)) },
+    { name: "State", kind: "title", show: state },
+    { name: "PID", kind: `${number} title`, show: plain((w) => (w.pid === null ? "–" : String(w.pid))) },
+    { name: "Age", kind: `${number} title`, show: plain((w) => text.age(w.started === null ? null : w.time - w.started)) },
     { name: "Requests", kind: `${number} wide`, show: rateWithPlot },
     { name: "p50", kind: number, show: plain((w) => text.seconds(w.recent.p50)) },
     { name: "p95", kind: number, show: plain((w) => text.seconds(w.recent.p95)) },
@@ -83,21 +85,21 @@ export function routesTable() {
         setText(cell.lastElementChild, route.endpoint);
       },
     },
-    { name: "Share of time", kind: number, show: (cell, route) => bar(cell, route.share) },
+    { name: "Time", kind: number, show: (cell, route) => bar(cell, route.share) },
     { name: "Requests", kind: number, show: plain((route) => text.rate(route.recent.rate)) },
-    { name: "p50", kind: number, show: plain((route) => text.seconds(route.recent.p50)) },
-    { name: "p95", kind: number, show: plain((route) => text.seconds(route.recent.p95)) },
-    { name: "p99", kind: number, show: plain((route) => text.seconds(route.recent.p99)) },
     {
       name: "Errors", kind: number,
       show: (cell, route) => {
         setText(cell, text.percent(route.recent.errorRatio));
-        setClass(cell, route.recent.errors > 0 ? "bad" : "");
+        setClass(cell, errorLevel(route.recent.errorRatio));
       },
     },
-    { name: "Requests in all", kind: number, show: plain((route) => text.count(route.count)) },
+    { name: "p50", kind: number, show: plain((route) => text.seconds(route.recent.p50)) },
+    { name: "p95", kind: number, show: plain((route) => text.seconds(route.recent.p95)) },
+    { name: "p99", kind: number, show: plain((route) => text.seconds(route.recent.p99)) },
+    { name: "In all", kind: number, show: plain((route) => text.count(route.count)) },
     {
-      name: "Errors in all", kind: number,
+      name: "Failed", kind: number,
       show: (cell, route) => {
         setText(cell, text.count(errors(route)));
         setClass(cell, errors(route) ? "" : "none");

@@ -2,8 +2,8 @@
 
 const NONE = "–";
 const thousands = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
 const known = (value) => value !== null && value !== undefined && !Number.isNaN(value);
 
@@ -51,7 +51,7 @@ export function bytesParts(value) {
 
 const joined = (make) => (value) => {
   const [number, unit] = make(value);
-  return unit === "" ? number : unit === "/s" ? `${number}/s` : `${number} ${unit}`;
+  return unit === "" || unit === "/s" || unit === "%" ? number + unit : `${number} ${unit}`;
 };
 
 export const rate = joined(rateParts);

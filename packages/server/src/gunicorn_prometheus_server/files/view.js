@@ -4,14 +4,15 @@ import { byId, element, keyed, setClass, setText } from "./dom.js";
 import { Plot } from "./plot.js";
 import { problems } from "./problems.js";
 import { errorsOf } from "./reading.js";
-import { exceptionsTable, exitsTable, routesTable, signalsTable, workersTable } from "./tables.js";
+import { errorLevel, exceptionsTable, exitsTable, lastExit, routesTable, signalsTable, workersTable } from "./tables.js";
 import * as text from "./text.js";
 
-const FEW_ROUTES = 10;
+const FEW_ROUTES = 8;
 const FEW_EXCEPTIONS = 8;
-const SHOW_STOPPED_SECONDS = 60;
+const SHOW_ENDED_SECONDS = 10;
+const SHOW_FAILED_SECONDS = 300;
 
-const SPANS = [[60, "1 min"], [120, "2 min"], [300, "5 min"]];
+const SPANS = [[60, "minute"], [120, "2 min"], [300, "5 min"]];
 
 function tile(id, lines, options) {
   const root = byId(id);
@@ -69,10 +70,10 @@ export class View {
       if (alive > target) headline = `${text.many(alive, "worker")} up, ${target} wanted`;
     }
     setText(byId("verdict-text"), headline);
-    const busy = reading.capacity ? `${reading.inProgress} of ${reading.capacity} in progress` : `${reading.inProgress} in progress`;
-    const queued = backlog(now);
-    const more = [found.length === 0 ? "No trouble in sight" : "", busy, queued].filter(Boolean);
-    setText(byId("verdict-more"), more.join(" · "));
+    const { started } = now.master;
+    const since = started === null ? "" : `The server is up for ${text.age(now.time - started)}`;
+    const more = [found.length === 0 ? "No trouble in sight" : "", since, backlog(now)];
+    setText(byId("verdict-more"), more.filter(Boolean).join(" · "));
     // The headline has said it already.
     const listed = found.filter((one) => !one.key.startsWith("missing"));
     keyed(byId("problems"), listed, (one) => one.key, () => element("li"), (item, one) => {
@@ -110,7 +111,7 @@ export class View {
     const failed = errorsOf(now.requests.statuses);
     const rate = recent.errorRate > 0 ? `${text.rate(recent.errorRate)} · ` : "";
     setText(errors.found("more"), `${rate}${text.count(failed)} in all`);
-    setClass(errors.found("figure"), recent.errors > 0 ? "figure bad" : "figure");
+    setClass(errors.found("figure"), `figure ${errorLevel(recent.errorRatio)}`);
     draw(errors, text.rate);
     for (const q of ["p50", "p95", "p99"]) figure(latency.found(q), text.secondsParts(recent[q]));
     draw(latency, text.seconds);
@@ -126,13 +127,16 @@ export class View {
   }
 
   #workers({ now, workers }) {
-    const isShown = (worker) => worker.alive !== false || now.time - (worker.since ?? 0) < SHOW_STOPPED_SECONDS;
-    const shown = workers.filter(isShown);
+    const shown = workers.filter((worker) => {
+      if (worker.alive !== false) return true;
+      const span = lastExit(worker)?.[1].type === "error" ? SHOW_FAILED_SECONDS : SHOW_ENDED_SECONDS;
+      return now.time - (worker.since ?? 0) < span;
+    });
     this.tables.workers ??= workersTable(new Set(workers.map((worker) => worker.instance)).size > 1);
     this.tables.workers.show(shown, (worker) => worker.key, (worker) =>
       worker.alive === false ? "stopped" : worker.stuckSince === null ? worker.state : "stuck");
     const former = workers.length - shown.length;
-    setText(byId("workers-note"), former > 0 ? `${text.many(former, "number")} of former workers not in use` : "");
+    setText(byId("workers-note"), former > 0 ? `not shown: ${text.count(former)} that ${former === 1 ? "has" : "have"} ended` : "");
   }
 
   #routes({ now, routes }, order) {
@@ -166,8 +170,7 @@ export class View {
     fill("exits", timed(now.master.exits, "cause"), (end) => end.cause);
     fill("signals", signals, (signal) => signal.reason);
     fill("exceptions", shown.slice(0, FEW_EXCEPTIONS), (one) => one.key);
-    const { pid, started } = now.master;
-    setText(byId("master-note"), pid === null ? "" : `PID ${pid}, up ${text.age(now.time - started)}`);
+    setText(byId("master-note"), now.master.pid === null ? "" : `PID ${now.master.pid}`);
   }
 
   #health({ storage, exporter, time }) {
@@ -181,7 +184,9 @@ export class View {
     const mean = exporter.scrapes > 0 ? exporter.scrape_seconds / exporter.scrapes : null;
     if (mean !== null) facts.push(["Time for one", text.seconds(mean), false]);
     const worries = Object.entries(WORRIES).map(([field, name]) => [name, exporter[field] ?? storage[field] ?? 0]);
-    for (const [name, number] of worries) if (number > 0) facts.push([name, text.count(number), true]);
+    for (const [name, number] of worries) {
+      if (number > 0 || ALWAYS.has(name)) facts.push([name, text.count(number), number > 0]);
+    }
     const fine = worries.every(([, number]) => number === 0);
     setText(byId("health-note"), fine ? "nothing lost, nothing failed" : "");
     keyed(byId("health"), facts, ([name]) => name,
@@ -205,6 +210,9 @@ const WORRIES = {
   publish_errors: "Failures to publish",
   collect_errors: "Failures to collect",
 };
+
+// Said also when there are none.
+const ALWAYS = new Set(["Failed scrapes", "Restarts of the exporter", "Series dropped", "Corrupt pages"]);
 
 function backlog(now) {
   const listeners = now.backlog ?? [];
