@@ -8,14 +8,13 @@ written by hand.
 """
 
 import argparse
-import dataclasses
 import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from gunicorn_prometheus_core.catalogue import FAMILIES, RESTART_TYPES, Family
-from gunicorn_prometheus_core.settings import Settings
+from gunicorn_prometheus_core.settings import DECLARATIONS, ROOT, default, shown
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", "docs/metrics.md", "docs/settings.md")
@@ -33,6 +32,20 @@ CAUSES = {
     "load_error": "the application could not be found or imported (exit status 4)",
     "unknown": "its exit status was taken by somebody else",
 }
+
+#: The settings that the README shows.
+SHORT = (
+    "PROMETHEUS_MULTIPROC_DIR",
+    "PROMETHEUS_METRICS_PORT",
+    "PROMETHEUS_BIND_ADDRESS",
+    "PROMETHEUS_SSL_CERTFILE",
+    "PROMETHEUS_WEB_CONFIG_FILE",
+    "CLEANUP_DB_FILES",
+    "GUNICORN_PROMETHEUS_STORAGE",
+    "REDIS_ENABLED",
+    "SIDECAR_MODE",
+    "GUNICORN_PROMETHEUS_ENDPOINT_LIMIT",
+)
 
 GROUPS = {
     "requests": "gunicorn_http_",
@@ -94,25 +107,25 @@ def causes() -> str:
 
 def settings(*, full: bool) -> str:
     """Every setting."""
-    heads = ("variable", "default", "allowed", "meaning") if full else ("variable", "default", "")
+    heads = ("variable", "in YAML", "default", "allowed", "meaning")
     rows = []
-    for field in dataclasses.fields(Settings):
-        about = field.metadata
-        if not full and about["env"].startswith("REDIS_") and about["env"] != "REDIS_ENABLED":
-            continue  # docs/redis.md is about them
-        name, default = code(about["env"]), default_of(field.default)
-        allowed = [about["allowed"]] if full else []
-        rows.append((name, default, *allowed, about["help"]))
+    for name, declared in DECLARATIONS.items():
+        variable, path = declared.variable, declared.path.removeprefix(f"{ROOT}.")
+        if not full and variable not in SHORT:
+            continue
+        value = shown(default(name))
+        rows.append(
+            (
+                code(variable),
+                code(path),
+                code(value) if value else "not set",
+                declared.kind.allowed.replace("|", r"\|"),
+                declared.help,
+            )
+        )
+    if not full:
+        heads, rows = ("variable", "default", ""), [(row[0], row[2], row[4]) for row in rows]
     return table(heads, rows)
-
-
-def default_of(value: object) -> str:
-    """A default as one would write it into the environment."""
-    if value is None or value == ():
-        return "not set"
-    if isinstance(value, float):
-        return code(f"{value:g}")
-    return code(str(value).lower() if isinstance(value, bool) else value)
 
 
 TABLES = {

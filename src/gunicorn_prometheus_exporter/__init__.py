@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gunicorn_prometheus_core.configuration import load_yaml_config
     from gunicorn_prometheus_master import PrometheusMaster
     from gunicorn_prometheus_workers.eventlet import PrometheusEventletWorker
     from gunicorn_prometheus_workers.gasgi import PrometheusASGIWorker
@@ -23,7 +24,21 @@ if TYPE_CHECKING:
     from gunicorn_prometheus_workers.tornado import PrometheusTornadoWorker
     from gunicorn_prometheus_workers.uvicorn import PrometheusUvicornWorker
 
+    from .config import (
+        ConfigManager,
+        ConfigState,
+        ExporterConfig,
+        cleanup_config,
+        get_config,
+        get_config_manager,
+        initialize_config,
+    )
+    from .metrics import registry
+
 __all__ = [
+    "ConfigManager",
+    "ConfigState",
+    "ExporterConfig",
     "PrometheusASGIWorker",
     "PrometheusEventletWorker",
     "PrometheusGeventPyWSGIWorker",
@@ -33,6 +48,19 @@ __all__ = [
     "PrometheusTornadoWorker",
     "PrometheusUvicornWorker",
     "PrometheusWorker",
+    "RedisStorageManager",
+    "cleanup_config",
+    "get_config",
+    "get_config_manager",
+    "get_prometheus_eventlet_worker",
+    "get_prometheus_gevent_worker",
+    "get_redis_storage_manager",
+    "initialize_config",
+    "is_redis_enabled",
+    "load_yaml_config",
+    "registry",
+    "setup_redis_metrics",
+    "teardown_redis_metrics",
 ]
 
 #: name -> module that has it; a module's package is named like the distribution that brings it
@@ -46,7 +74,41 @@ _HOMES = {
     "PrometheusTornadoWorker": "gunicorn_prometheus_workers.tornado",
     "PrometheusUvicornWorker": "gunicorn_prometheus_workers.uvicorn",
     "PrometheusWorker": "gunicorn_prometheus_workers.sync",
+    "load_yaml_config": "gunicorn_prometheus_core.configuration",
+    "registry": f"{__name__}.metrics",
+    **dict.fromkeys(
+        (
+            "ConfigManager",
+            "ConfigState",
+            "ExporterConfig",
+            "cleanup_config",
+            "get_config",
+            "get_config_manager",
+            "initialize_config",
+        ),
+        f"{__name__}.config",
+    ),
+    **dict.fromkeys(
+        (
+            "RedisStorageManager",
+            "get_redis_storage_manager",
+            "is_redis_enabled",
+            "setup_redis_metrics",
+            "teardown_redis_metrics",
+        ),
+        f"{__name__}.storage",
+    ),
 }
+
+
+def get_prometheus_eventlet_worker() -> Any:
+    """PrometheusEventletWorker."""
+    return __getattr__("PrometheusEventletWorker")
+
+
+def get_prometheus_gevent_worker() -> Any:
+    """PrometheusGeventWorker."""
+    return __getattr__("PrometheusGeventWorker")
 
 
 def __getattr__(name: str) -> Any:

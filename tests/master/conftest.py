@@ -21,6 +21,7 @@ from gunicorn_prometheus_master.exporter import Exporter
 SERVER = """
 import json, os, socket, sys
 arguments = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+settings = open(int(arguments["--settings"]), closefd=False).read()
 print("stand-in begins", flush=True)
 listener = socket.socket(fileno=int(arguments["--fd"]))
 listener.setblocking(True)
@@ -30,7 +31,8 @@ while True:
         told = connection.recv(100)
         if told == b"end with 3":
             os._exit(3)
-        facts = {"pid": os.getpid(), "argv": sys.argv[1:], "session": os.getsid(0),
+        facts = {"pid": os.getpid(), "argv": sys.argv[1:], "settings": settings,
+                 "session": os.getsid(0),
                  "safe_path": getattr(sys.flags, "safe_path", None),
                  "uid": os.geteuid(), "gid": os.getegid(),
                  "fds": sorted(map(int, os.listdir("/proc/self/fd")))}

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from gunicorn_prometheus_core.settings import Settings
 from gunicorn_prometheus_master import exporter as exporter_module
 from gunicorn_prometheus_master.exporter import bind
 
@@ -37,6 +38,59 @@ def is_gone(pid):
     return False
 
 
+# Other settings
+
+
+@pytest.mark.usefixtures("server")
+def test_with_other_settings_another_process_takes_its_place_at_once(
+    make_exporter, facts, free_port, until, counts
+):
+    exporter = make_exporter()
+    exporter.tend()
+    first = facts()["pid"]
+    changed = Settings(bind_address="127.0.0.1", metrics_port=free_port, redis_password="s3cret")
+    exporter.reconfigure(changed)
+    until(lambda: exporter.tend() or exporter.pid not in (0, first))
+    served = facts()
+    assert served["pid"] == exporter.pid
+    assert Settings.loads(served["settings"]) == changed
+    assert "s3cret" not in " ".join(served["argv"])
+    assert is_gone(first)
+    assert counts.restarts == 0
+
+
+@pytest.mark.usefixtures("server")
+def test_with_another_address_the_endpoint_moves(make_exporter, facts, free_port, ask, until):
+    exporter = make_exporter()
+    exporter.tend()
+    first = facts()["pid"]
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        elsewhere = other.getsockname()[1]
+    exporter.reconfigure(Settings(bind_address="127.0.0.1", metrics_port=elsewhere))
+    until(lambda: exporter.tend() or exporter.pid not in (0, first))
+    assert facts(elsewhere)["pid"] == exporter.pid
+    with pytest.raises(ConnectionRefusedError):
+        ask(free_port)
+
+
+@pytest.mark.usefixtures("server")
+def test_where_another_address_cannot_be_had_the_endpoint_stays(
+    make_exporter, facts, logged, counts, until
+):
+    exporter = make_exporter()
+    exporter.tend()
+    first = facts()["pid"]
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        exporter.reconfigure(
+            Settings(bind_address="127.0.0.1", metrics_port=other.getsockname()[1])
+        )
+        until(lambda: exporter.tend() or exporter.pid not in (0, first))
+        assert facts()["pid"] == exporter.pid
+    (error,) = [record for record in logged if record.levelname == "ERROR"]
+    assert error.getMessage().endswith("it stays where it is")
+    assert counts.bind_failures == 1
+
+
 # Starting
 
 
@@ -51,7 +105,9 @@ def test_it_binds_starts_and_serves_at_once(make_exporter, facts, free_port, tmp
         "--fd": str(exporter.listener.fileno()),
         "--directory": str(tmp_path / "pages"),
         "--parent": str(os.getpid()),
+        "--settings": "0",
     }
+    assert Settings.loads(served["settings"]).metrics_port == free_port
     messages = [record.getMessage() for record in logged]
     assert messages == [
         f"Metrics at: http://127.0.0.1:{free_port}/metrics",

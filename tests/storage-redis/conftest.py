@@ -14,8 +14,8 @@ from fractions import Fraction
 import pytest
 from redis import Redis
 
+from gunicorn_prometheus_core.configuration import load
 from gunicorn_prometheus_core.recording import key
-from gunicorn_prometheus_core.settings import load
 from gunicorn_prometheus_core.storage import Process, Snapshot
 from gunicorn_prometheus_storage_redis import backend as backend_module
 from gunicorn_prometheus_storage_redis.backend import RedisBackend

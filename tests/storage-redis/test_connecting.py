@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from gunicorn_prometheus_core.configuration import load
 from gunicorn_prometheus_core.errors import SettingsError, StorageUnavailable
-from gunicorn_prometheus_core.settings import load
 from gunicorn_prometheus_storage_redis.backend import RedisBackend
 
 SECRET = "s3cr3t/with:odd@chars"

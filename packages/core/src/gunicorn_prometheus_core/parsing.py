@@ -1,24 +1,46 @@
-"""From the text of a setting to its value.
-
-Each function raises ValueError for a text that it can't use.
-"""
+"""The kinds of value that settings take: what is allowed, and from text to value."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 
 
-def text(value: str) -> str:
-    """Any text."""
-    return value
+@dataclass(frozen=True)
+class Kind:
+    """A kind of value.
+
+    ``parse`` raises ValueError for a text that it can't use. ``yaml`` says what
+    such a value is in a YAML file: ``str``, ``int``, ``float``, ``bool``, or
+    ``seq`` for a list, whose items reach ``parse`` with commas between them.
+    """
+
+    allowed: str
+    parse: Callable[[str], Any]
+    yaml: tuple[str, ...] = ("str",)
 
 
-def flag(value: str) -> bool:
+def text(allowed: str) -> Kind:
+    """Any text; without the line break that a file ends with."""
+    return Kind(allowed, str.strip, ("str", "int", "float"))
+
+
+def secret(allowed: str) -> Kind:
+    """Any text, exactly as it is."""
+    return Kind(allowed, str, ("str", "int", "float"))
+
+
+def flag() -> Kind:
     """True or false, in the usual spellings."""
+    return Kind("true or false", _flag, ("bool",))
+
+
+def _flag(value: str) -> bool:
     lowered = value.strip().lower()
     if lowered in _TRUE:
         return True
@@ -27,7 +49,7 @@ def flag(value: str) -> bool:
     raise ValueError(value)
 
 
-def integer(low: int, high: int) -> Callable[[str], int]:
+def integer(low: int, high: int) -> Kind:
     """A whole number in this range."""
 
     def parse(value: str) -> int:
@@ -36,10 +58,10 @@ def integer(low: int, high: int) -> Callable[[str], int]:
             raise ValueError(value)
         return number
 
-    return parse
+    return Kind(f"a whole number from {low} to {high}", parse, ("int",))
 
 
-def seconds(low: float, high: float) -> Callable[[str], float]:
+def seconds(low: float, high: float) -> Kind:
     """A number in this range."""
 
     def parse(value: str) -> float:
@@ -48,10 +70,10 @@ def seconds(low: float, high: float) -> Callable[[str], float]:
             raise ValueError(value)
         return number
 
-    return parse
+    return Kind(f"seconds from {low:g} to {high:.15g}", parse, ("int", "float"))
 
 
-def one_of(*names: str) -> Callable[[str], str]:
+def one_of(*names: str) -> Kind:
     """One of these words."""
 
     def parse(value: str) -> str:
@@ -59,23 +81,33 @@ def one_of(*names: str) -> Callable[[str], str]:
             raise ValueError(value)
         return value.strip()
 
-    return parse
+    return Kind(" or ".join(names), parse)
 
 
-def addresses(value: str) -> tuple[tuple[str, int], ...]:
+def addresses() -> Kind:
     """``host:port,host:port``."""
-    return tuple(_address(one) for one in value.split(","))
+    allowed = "addresses such as host1:26379,host2:26379"
+    return Kind(allowed, lambda value: tuple(map(_address, value.split(","))), ("str", "seq"))
 
 
 def _address(value: str) -> tuple[str, int]:
     host, separator, port = value.strip().rpartition(":")
     if not host or not separator:
         raise ValueError(value)
-    return host.strip("[]"), integer(1, 65535)(port)
+    number: int = integer(1, 65535).parse(port)
+    return host.strip("[]"), number
 
 
-def redis_url(value: str) -> str:
+def redis_url() -> Kind:
     """A URL that redis-py understands and that says where."""
+    return Kind(
+        "a URL such as redis://user:password@host:6379/0, rediss://... for TLS, or "
+        "unix:///path/to/socket; special characters in its parts are percent-encoded",
+        _redis_url,
+    )
+
+
+def _redis_url(value: str) -> str:
     parts = urlsplit(value.strip())
     if parts.scheme not in ("redis", "rediss", "unix"):
         raise ValueError(value)

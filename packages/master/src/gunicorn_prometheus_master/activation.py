@@ -9,16 +9,24 @@ then on everything is an ordinary subclass that calls ``super()``.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from gunicorn.arbiter import Arbiter
 
+#: Gives the class of workers to be used in place of another.
+_instrument: Callable[[Any], Any] | None = None
 
-def activate() -> None:
+
+def activate(instrument: Callable[[Any], Any] | None = None) -> None:
     """Make every Arbiter of this process that starts from now on a PrometheusMaster.
 
-    Repeating it does nothing. To be called in the master, before it starts.
+    Where ``instrument`` is given, workers will be of the class that it gives
+    for the one they would be of. Repeating it does nothing else. To be called
+    in the master, before it starts.
     """
+    global _instrument
+    _instrument = instrument or _instrument
     start = Arbiter.start
     if hasattr(start, "__wrapped__"):
         return
@@ -34,3 +42,8 @@ def activate() -> None:
             self.start()
 
     Arbiter.start = promote_and_start
+
+
+def instrumented(worker_class: Any) -> Any:
+    """The class of workers to be used in place of this one."""
+    return worker_class if _instrument is None else _instrument(worker_class)

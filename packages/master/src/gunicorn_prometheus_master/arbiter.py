@@ -7,15 +7,15 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from gunicorn.arbiter import Arbiter
 
-from gunicorn_prometheus_core import catalogue, plugins, settings
+from gunicorn_prometheus_core import catalogue, plugins
 from gunicorn_prometheus_core.errors import MissingPart, SettingsError
 from gunicorn_prometheus_core.recording import Directory, Recorder, sample_keys
 
-from . import exits
+from . import activation, exits, reconfiguring
 from .exporter import Exporter
 
 #: How a server hands its page directory and its metrics socket on in a USR2 upgrade.
@@ -30,6 +30,10 @@ class PrometheusMaster(Arbiter):
     from a signal handler only takes note; it is recorded by the main loop.
     """
 
+    #: The one of this process.
+    running: ClassVar[PrometheusMaster | None] = None
+
+    worker_class: Any
     _directory: Directory | None = None
     _recorder: Recorder | None = None
     _exporter: Exporter | None = None
@@ -60,11 +64,12 @@ class PrometheusMaster(Arbiter):
             name: os.environ.pop(name, None) for name in (_DIRECTORY_VARIABLE, _SOCKET_VARIABLE)
         }
         try:
-            self._settings = settings.load()
-            self._check_parts()
+            self._settings = reconfiguring.first()
         except (SettingsError, MissingPart) as error:
             self.log.error("%s", error)
             sys.exit(1)
+        PrometheusMaster.running = self
+        self.worker_class = activation.instrumented(self.worker_class)
         self._begin(inherited[_DIRECTORY_VARIABLE], inherited[_SOCKET_VARIABLE])
         try:
             super().start()
@@ -72,11 +77,6 @@ class PrometheusMaster(Arbiter):
             self._finish()
             raise
         self._tend()
-
-    def _check_parts(self) -> None:
-        backend = self._settings.backend
-        if plugins.find(plugins.STORAGE, backend) is None:
-            plugins.load(plugins.STORAGE, backend)
 
     def _begin(self, directory: str | None, fd: str | None) -> None:
         try:
@@ -98,7 +98,7 @@ class PrometheusMaster(Arbiter):
             self._count(catalogue.MASTER_SIGNALS, 0, reason=reason)
         self._count(catalogue.EXPORTER_RESTARTS, 0)
         self._count(catalogue.EXPORTER_BIND_FAILURES, 0)
-        if not self._settings.sidecar_mode or self._settings.backend != "mmap":
+        if not self._settings.sidecar_mode or self._settings.storage != "mmap":
             errorlog = self.cfg.errorlog
             self._exporter = Exporter(
                 self._settings,
@@ -169,6 +169,23 @@ class PrometheusMaster(Arbiter):
         """HUP."""
         with self._intending("reload"):
             super().reload()
+
+    def setup(self, app: Any) -> None:
+        """Part of a reload, between reading Gunicorn's configuration and making new workers."""
+        super().setup(app)
+        self.worker_class = activation.instrumented(self.worker_class)
+        settings = reconfiguring.again(self._settings)
+        if settings != self._settings:
+            self._settings = settings
+            if self._exporter is not None:
+                self._exporter.reconfigure(settings)
+
+    @property
+    def metrics_are_served(self) -> bool:
+        """Whether there is a metrics endpoint; makes it, if that is still to be done."""
+        if self._exporter is not None and not self._stopping:
+            self._exporter.tend()
+        return self._exporter is not None and self._exporter.listener is not None
 
     def stop(self, graceful: bool = True) -> None:
         """Ends the workers, then the exporter, then what we keep on the disk."""

@@ -8,6 +8,7 @@ refused.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import socket
@@ -48,6 +49,10 @@ def bind(address: str, port: int) -> socket.socket:
     return sock
 
 
+def _address(settings: Settings) -> tuple[str, int]:
+    return settings.bind_address, settings.metrics_port
+
+
 class Exporter:
     """The socket and the process. Used by the master's main loop only."""
 
@@ -73,6 +78,8 @@ class Exporter:
         self._on_bind_failure = on_bind_failure
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        #: Whether the process has been told to end, because another is to take its place.
+        self._replacing = False
         self._pause = 0.0
         self._next_start = 0.0
         self._next_bind = 0.0
@@ -92,12 +99,30 @@ class Exporter:
         """Pid of the running process, 0 when there is none."""
         return self._process.pid if self._process is not None else 0
 
+    def reconfigure(self, settings: Settings) -> None:
+        """Let the process be replaced by one with these settings; scrapes wait meanwhile.
+
+        If their address can't be had the endpoint stays where it is, which is logged.
+        """
+        before, self._settings = self._settings, settings
+        moved = _address(settings) != _address(before)
+        if self._socket is not None and moved:
+            old, self._socket = self._socket, None
+            self._bind("it stays where it is")
+            if self._socket is None:
+                self._socket = old
+            else:
+                old.close()
+        if self._process is not None:
+            self._replacing = True
+            self._process.terminate()
+
     def tend(self) -> None:
         """Bind, start or restart, whatever is due. Never waits, never raises OSError."""
         now = time.monotonic()
         if self._serves and self._socket is None and now >= self._next_bind:
             self._next_bind = now + _BIND_RETRY_SECONDS
-            self._bind()
+            self._bind("trying again until it works")
         self.reap()
         if self._process is not None and self._process.returncode is not None:
             self._note_end(self._process.returncode, now)
@@ -115,6 +140,10 @@ class Exporter:
 
     def _note_end(self, status: int, now: float) -> None:
         self._process = None
+        if self._replacing:
+            self._replacing = False
+            self._next_start = now
+            return
         longest = _LONGEST_PAUSE_KILLED if status < 0 else _LONGEST_PAUSE
         steady = now - self._started > _STEADY_SECONDS
         self._pause = 0.0 if steady else min(longest, self._pause * 2 or 0.1)
@@ -136,18 +165,18 @@ class Exporter:
             self._socket.close()
             self._socket = None
 
-    def _bind(self) -> None:
+    def _bind(self, otherwise: str) -> None:
         settings = self._settings
         try:
             self._socket = bind(settings.bind_address, settings.metrics_port)
         except OSError as error:
             self._on_bind_failure()
             self._complain(
-                "can't serve metrics at PROMETHEUS_BIND_ADDRESS=%s PROMETHEUS_METRICS_PORT=%s: %s; "
-                "trying again until it works",
-                settings.bind_address,
-                settings.metrics_port,
+                "can't serve metrics at %s %s: %s; %s",
+                settings.said("bind_address"),
+                settings.said("metrics_port"),
                 error,
+                otherwise,
             )
         else:
             host, port = self._socket.getsockname()[:2]
@@ -168,6 +197,7 @@ class Exporter:
             *(("--fd", str(*fds)) if fds else ("--publish-only",)),
             *("--directory", self._directory),
             *("--parent", str(os.getpid())),
+            *("--settings", "0"),
         ]
         try:
             self._process = self._spawn(command, fds)
@@ -184,10 +214,10 @@ class Exporter:
         environment = {**os.environ, "PYTHONSAFEPATH": "1"}
         output = open(self._log_path, "ab") if self._log_path else None  # noqa: SIM115  closed below
         try:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 command,
                 env=environment,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
                 pass_fds=fds,
@@ -195,6 +225,11 @@ class Exporter:
                 start_new_session=True,
                 **self._identity(),
             )
+            assert process.stdin is not None
+            # They fit into the pipe: this doesn't wait. One that has ended already can't be told.
+            with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+                pipe.write(self._settings.dumps().encode())
+            return process
         finally:
             if output is not None:
                 output.close()

@@ -17,11 +17,12 @@ import socket
 import sys
 from typing import NoReturn
 
-from gunicorn_prometheus_core import plugins, settings
+from gunicorn_prometheus_core import configuration, plugins
 from gunicorn_prometheus_core.errors import MissingPart, SettingsError, StorageUnavailable
 from gunicorn_prometheus_core.exposition import Collector, Exposition
 from gunicorn_prometheus_core.logs import log
 from gunicorn_prometheus_core.recording import Pages
+from gunicorn_prometheus_core.settings import Settings
 
 from .app import App
 from .page import Page
@@ -37,13 +38,13 @@ def main(argv: list[str] | None = None) -> int:
     _log_like_gunicorn()
     with contextlib.ExitStack() as stack:
         try:
-            effective = settings.load()
+            effective = _settings(arguments.settings)
             pages = plugins.load(plugins.STORAGE, "mmap")()
             directory = arguments.directory or _directory(effective, pages, stack)
             storage = stack.enter_context(contextlib.closing(pages.open(effective, directory)))
             backend = None
-            if effective.backend != "mmap":
-                backend = plugins.load(plugins.STORAGE, effective.backend)()
+            if effective.storage != "mmap":
+                backend = plugins.load(plugins.STORAGE, effective.storage)()
                 backend = backend.open(effective, directory)
             recorder = pages.activate(directory)
             stack.callback(recorder.close)
@@ -68,11 +69,19 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _directory(effective: settings.Settings, pages: Pages, stack: contextlib.ExitStack) -> str:
+def _settings(fd: int | None) -> Settings:
+    """Those that the master has in force; of one started by hand, those that it finds."""
+    if fd is None:
+        return configuration.load()
+    with open(fd) as given:
+        return Settings.loads(given.read())
+
+
+def _directory(effective: Settings, pages: Pages, stack: contextlib.ExitStack) -> str:
     """The configured directory; a private one where others' pages come from elsewhere."""
     if effective.multiproc_dir is not None:
         return effective.multiproc_dir
-    if effective.backend == "mmap":
+    if effective.storage == "mmap":
         raise SettingsError("PROMETHEUS_MULTIPROC_DIR is not set: nothing to serve")
     own = pages.prepare(effective, uid=os.geteuid(), gid=os.getegid())
     stack.callback(own.discard)
@@ -95,11 +104,14 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--publish-only", action="store_true", help="serve nothing, publish to a shared storage"
     )
+    parser.add_argument(
+        "--settings", type=int, help="the effective settings as JSON, in an inherited descriptor"
+    )
     parser.add_argument("--parent", type=int, help="end when this is no longer the parent's pid")
     return parser.parse_args(argv)
 
 
-def _listener(fd: int | None, effective: settings.Settings) -> socket.socket:
+def _listener(fd: int | None, effective: Settings) -> socket.socket:
     if fd is not None:
         return socket.socket(fileno=fd)
     address = effective.bind_address

@@ -98,9 +98,8 @@ def prepare(
             return _configured(settings, uid, gid)
         except OSError as error:
             log.error(
-                "can't record into PROMETHEUS_MULTIPROC_DIR=%s: %s; "
-                "using a private directory, which a sidecar does not see",
-                settings.multiproc_dir,
+                "can't record into %s: %s; using a private directory, which a sidecar does not see",
+                settings.said("multiproc_dir"),
                 error,
             )
     return _private(uid, gid)
@@ -111,7 +110,7 @@ def _configured(settings: Settings, uid: int, gid: int) -> PageDirectory:
     path = os.path.abspath(settings.multiproc_dir)
     if os.path.exists(path) and not os.path.isdir(path):
         raise SettingsError(
-            f"PROMETHEUS_MULTIPROC_DIR={settings.multiproc_dir!r} (from the environment): "
+            f"{settings.said('multiproc_dir')}: "
             "must be a directory, or a path where one can be made"
         )
     os.makedirs(path, mode=0o750, exist_ok=True)

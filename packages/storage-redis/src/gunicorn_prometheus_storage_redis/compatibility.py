@@ -15,10 +15,11 @@ from typing import Any
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from gunicorn_prometheus_core import catalogue, settings
+from gunicorn_prometheus_core import catalogue, configuration
 from gunicorn_prometheus_core.errors import StorageUnavailable
 from gunicorn_prometheus_core.exposition import Exposition
 from gunicorn_prometheus_core.logs import log
+from gunicorn_prometheus_core.settings import Settings
 from gunicorn_prometheus_core.storage import Process, Snapshot
 from gunicorn_prometheus_core.text import TEXT_0_0_4
 from gunicorn_prometheus_storage_mmap.backend import MmapBackend
@@ -36,7 +37,7 @@ class RedisMultiProcessCollector:
     def __init__(
         self, registry: Any = None, redis_client: Any = None, redis_key_prefix: str | None = None
     ) -> None:
-        effective = replace(settings.load(), scope="all")
+        effective = replace(configuration.in_force(), scope="all")
         if redis_key_prefix is not None:
             effective = replace(effective, redis_key_prefix=redis_key_prefix)
         # A directory of its own, so that this host is one of those that it reads about.
@@ -114,8 +115,8 @@ class RedisStorageManager:
         Starts a thread, unless the process is one of a server that publishes anyhow. Raises
         SettingsError.
         """
-        effective = settings.load()
-        if effective.backend != "redis":
+        effective = configuration.in_force()
+        if effective.storage != "redis":
             return False
         if self._thread is None:
             recorder = MmapBackend().recorder()
@@ -124,7 +125,7 @@ class RedisStorageManager:
             self._start(effective)
         return True
 
-    def _start(self, effective: settings.Settings) -> None:
+    def _start(self, effective: Settings) -> None:
         backend = MmapBackend()
         directory = backend.prepare(effective, uid=os.geteuid(), gid=os.getegid())
         recorder = backend.activate(directory.path)
@@ -166,7 +167,7 @@ class RedisStorageManager:
 
     def is_enabled(self) -> bool:
         """Whether the settings say that metrics are kept in Redis."""
-        return settings.load().backend == "redis"
+        return configuration.in_force().storage == "redis"
 
     def is_connected(self) -> bool:
         """Whether the last publish from this process reached Redis."""

@@ -1,6 +1,7 @@
 """Gunicorn worker classes that record what they do.
 
 * :mod:`~gunicorn_prometheus_workers.mixin`: what makes a worker record
+* :mod:`~gunicorn_prometheus_workers.counterparts`: a recording class for each of Gunicorn's
 * :mod:`~gunicorn_prometheus_workers.lifecycle`: recording a worker's life
 * :mod:`~gunicorn_prometheus_workers.requests`: recording requests
 * :mod:`~gunicorn_prometheus_workers.hooks`, :mod:`~gunicorn_prometheus_workers.asgi`,

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 from gunicorn_prometheus_core import catalogue, plugins
+from gunicorn_prometheus_core.configuration import in_force
 from gunicorn_prometheus_core.logs import log
 from gunicorn_prometheus_core.recording import Recorder, sample_keys
-from gunicorn_prometheus_core.settings import load
 
 from .requests import Requests
 
 _TICK_SECONDS = 1.0
 
 
-def prepare_master() -> None:
+def prepare_master(instrument: Callable[[Any], Any] | None = None) -> None:
     """In a server that is starting, before it loads an application: what is installed takes effect.
 
     prometheus_client records through us from here on, so that metrics of a
-    preloaded application do; the master's part will take its place.
+    preloaded application do; the master's part will take its place, and use
+    the worker class that ``instrument`` gives in place of the configured one.
     """
     if plugins.find(plugins.STORAGE, "mmap") is not None:
         plugins.load(plugins.STORAGE, "mmap")().activate()
     if plugins.find(plugins.MASTER, "default") is not None:
-        plugins.load(plugins.MASTER, "default")()
+        plugins.load(plugins.MASTER, "default")(instrument)
 
 
 def _recorder() -> Recorder | None:
@@ -33,7 +35,7 @@ def _recorder() -> Recorder | None:
     pages = plugins.load(plugins.STORAGE, "mmap")()
     recorder: Recorder | None = pages.recorder()
     if recorder is None or not recorder.directory:
-        directory = load().multiproc_dir
+        directory = in_force().multiproc_dir
         if directory is None:
             log.warning(
                 "nothing is recorded: set PROMETHEUS_MULTIPROC_DIR, "
@@ -59,7 +61,7 @@ class Lifecycle:
         #: Whether a signal has asked the worker to end.
         self.signalled = False
         recorder.bind("worker")
-        self.requests = Requests(recorder, load().endpoint_limit)
+        self.requests = Requests(recorder, in_force().endpoint_limit)
         if worker.capacity is not None:
             self._set(catalogue.WORKER_CAPACITY, {}, worker.capacity)
         self.tick()

@@ -1,0 +1,64 @@
+"""The settings of a server: read and checked when it starts, and again at each reload."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gunicorn_prometheus_core import configuration, plugins
+from gunicorn_prometheus_core.errors import MissingPart, SettingsError
+from gunicorn_prometheus_core.logs import log
+from gunicorn_prometheus_core.settings import DECLARATIONS, Settings
+
+
+def first() -> Settings:
+    """Read the settings and put them in force.
+
+    Raises SettingsError and MissingPart, for what the server can't start with.
+    """
+    settings = _checked(configuration.load())
+    configuration.put_in_force(settings)
+    return settings
+
+
+def again(before: Settings) -> Settings:
+    """Read them again and put in force what can change while the server runs.
+
+    What can't be used or can't change is logged, and stays as it was.
+    """
+    try:
+        settings = _checked(configuration.load())
+    except (SettingsError, MissingPart) as error:
+        log.error("%s; the settings stay as they were", error)
+        return before
+    except Exception:
+        log.exception("the settings could not be read again; they stay as they were")
+        return before
+    for name, declared in DECLARATIONS.items():
+        if declared.fixed and getattr(settings, name) != getattr(before, name):
+            log.warning("%s takes effect when the server is restarted", settings.said(name))
+            settings = replace(settings, **{name: getattr(before, name)})
+    configuration.put_in_force(settings)
+    return settings
+
+
+def _checked(settings: Settings) -> Settings:
+    """Settings that every part of this server can work with."""
+    try:
+        _present(settings.storage)
+    except MissingPart as error:
+        raise SettingsError(f"{settings.said('storage')}: {error}") from None
+    if settings.sidecar_mode and settings.storage == "mmap" and settings.multiproc_dir is None:
+        raise SettingsError(
+            f"{settings.said('sidecar_mode')}: a sidecar would not find these metrics; set "
+            "PROMETHEUS_MULTIPROC_DIR to a directory that it shares, or use a storage that "
+            "hosts share"
+        )
+    if plugins.find(plugins.SERVER, "check") is not None and not settings.sidecar_mode:
+        plugins.load(plugins.SERVER, "check")(settings)
+    return settings
+
+
+def _present(storage: str) -> None:
+    """Raise MissingPart if no such storage is installed; don't load it."""
+    if plugins.find(plugins.STORAGE, storage) is None:
+        plugins.load(plugins.STORAGE, storage)
