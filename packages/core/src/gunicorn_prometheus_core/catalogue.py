@@ -31,7 +31,7 @@ Source = Literal["merged", "worker", "derived", "collected"]
 class Family:
     """One metric family: its name as exposed, type, label names, help and bucket bounds.
 
-    ``mode`` is the multiprocess mode of a gauge that is merged, as prometheus_client's Gauge has it.
+    ``mode`` is the multiprocess mode of a gauge that is merged, one of prometheus_client's.
     """
 
     name: str

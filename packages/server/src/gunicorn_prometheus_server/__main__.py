@@ -63,8 +63,8 @@ def main(argv: list[str] | None = None) -> int:
             asyncio.run(stand_by(arguments.parent))
         else:
             scrapes = Scrapes(Exposition(storage, collectors), recorder)
-            page = Page(Status(storage, _for_page(collectors), effective.backend), scrapes)
-            app = App(scrapes, page)
+            status = Status(storage, _for_page(collectors), effective.storage)
+            app = App(scrapes, Page(status, scrapes) if effective.page else None)
             asyncio.run(serve(app, listener, arguments.parent))
     return 0
 
