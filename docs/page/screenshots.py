@@ -1,14 +1,15 @@
 """Take the pictures of docs/page.md: a shop under load, one of whose workers has just been killed.
 
-python docs/page/screenshots.py            # writes docs/page/*.png
-python docs/page/screenshots.py --folder /tmp/pictures --seconds 20
+Needs `pip install playwright pillow`, Chromium, and for looks the font Inter. Takes a minute.
 """
 
 import argparse
 import contextlib
 import http.client
+import math
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,20 +20,34 @@ import time
 from pathlib import Path
 
 import psutil
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
 HERE = Path(__file__).resolve().parent
-CHROMIUM = "/usr/bin/chromium"
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 PICTURES = {
-    "desktop-light": ({"width": 1280, "height": 800}, "light", 1),
-    "desktop-dark": ({"width": 1280, "height": 800}, "dark", 1),
-    "phone-light": ({"width": 375, "height": 812}, "light", 2),
-    "phone-dark": ({"width": 375, "height": 812}, "dark", 2),
+    # name: width, height of the picture (None: of the whole page), colour scheme, scale
+    "desktop-light": (1280, None, "light", 1),
+    "desktop-dark": (1280, None, "dark", 1),
+    "phone-light": (375, 1300, "light", 2),
+    "phone-dark": (375, 1300, "dark", 2),
 }
+COLOURS = 200
+
+CUSTOMERS = 24
+#: How often customers ask for what.
 WEIGHTS = {
-    "/": 20, "/products": 24, "/products/search": 12, "/cart": 9, "/checkout": 5, "/account": 6,
-    "/api/stock": 16, "/api/prices": 22, "/reports/daily": 1, "/wp-login.php": 1,
-}  # fmt: skip
+    "/": 20,
+    "/products": 24,
+    "/products/search": 12,
+    "/cart": 9,
+    "/checkout": 5,
+    "/account": 6,
+    "/api/stock": 16,
+    "/api/prices": 22,
+    "/reports/daily": 1,
+    "/wp-login.php": 1,
+}
 
 
 def free_port():
@@ -40,25 +55,24 @@ def free_port():
         return sock.getsockname()[1]
 
 
-def open_port(port):
+def is_open(port):
     with socket.socket() as sock:
         return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextlib.contextmanager
 def gunicorn(folder):
-    """The shop, with eight workers of two threads; gives the master and the ports."""
+    """The shop, with four workers of four threads; gives the master and the ports."""
     application, metrics = free_port(), free_port()
     command = [sys.executable, "-m", "gunicorn", f"--bind=127.0.0.1:{application}"]
-    command += ["--workers=4", "--threads=4", "--max-requests=6000", "--no-control-socket"]
-    command += ["--worker-class=gunicorn_prometheus_exporter.PrometheusThreadWorker", "app:app"]
+    command += ["--workers=4", "--threads=4", "--max-requests=900", "--max-requests-jitter=400"]
+    command += ["--worker-class=gunicorn_prometheus_exporter.PrometheusThreadWorker"]
+    command += ["--no-control-socket", "app:app"]
     ours = {"PROMETHEUS_METRICS_PORT": str(metrics), "PROMETHEUS_BIND_ADDRESS": "127.0.0.1"}
     with open(folder / "gunicorn.log", "wb") as log:
-        process = subprocess.Popen(
-            command, cwd=HERE, env=os.environ | ours, stdout=log, stderr=log, start_new_session=True
-        )
+        process = subprocess.Popen(command, cwd=HERE, env=os.environ | ours, stdout=log, stderr=log)
     try:
-        while not (open_port(application) and open_port(metrics)):
+        while not (is_open(application) and is_open(metrics)):
             if process.poll() is not None:
                 sys.exit((folder / "gunicorn.log").read_text())
             time.sleep(0.05)
@@ -69,21 +83,53 @@ def gunicorn(folder):
 
 
 def shop(port, over):
-    """One customer after the other."""
-    paths, weights = list(WEIGHTS), list(WEIGHTS.values())
+    """A customer, who comes more often at times."""
     while not over.is_set():
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         with (
             contextlib.suppress(OSError, http.client.HTTPException),
             contextlib.closing(connection),
         ):
-            connection.request("GET", random.choices(paths, weights)[0])
+            connection.request("GET", random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0])
             connection.getresponse().read()
-        over.wait(random.expovariate(8))
+        over.wait(random.expovariate(6 + 4 * math.sin(time.monotonic() / 7)))
 
 
-def workers(master):
-    return [p for p in master.children() if "gunicorn_prometheus_server" not in p.cmdline()]
+@contextlib.contextmanager
+def customers(port):
+    over = threading.Event()
+    threads = [threading.Thread(target=shop, args=(port, over)) for _ in range(CUSTOMERS)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+def open_pages(browser, url):
+    pages = {}
+    for name, (width, height, scheme, scale) in PICTURES.items():
+        size = {"width": width, "height": height or 800}
+        page = browser.new_page(viewport=size, color_scheme=scheme, device_scale_factor=scale)
+        page.goto(url)
+        pages[name] = page
+    return pages
+
+
+def take(page, name, folder):
+    path = folder / f"{name}.png"
+    page.screenshot(path=path, full_page=PICTURES[name][1] is None)
+    with Image.open(path) as picture:
+        small = picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    small.save(path, optimize=True)
+
+
+def kill_a_worker(master):
+    processes = [p for p in master.children() if "gunicorn_prometheus_server" not in p.cmdline()]
+    processes[2].kill()
 
 
 def main():
@@ -91,31 +137,21 @@ def main():
     parser.add_argument("--folder", type=Path, default=HERE)
     parser.add_argument("--seconds", type=float, default=62, help="how long to look on before")
     arguments = parser.parse_args()
-    over = threading.Event()
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         master, application, metrics = stack.enter_context(gunicorn(scratch))
-        customers = [threading.Thread(target=shop, args=(application, over)) for _ in range(10)]
-        for customer in customers:
-            customer.start()
-        stack.callback(lambda: [customer.join() for customer in customers])
-        stack.callback(over.set)
+        stack.enter_context(customers(application))
         playwright = stack.enter_context(sync_playwright())
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         stack.callback(browser.close)
-        pages = {}
-        for name, (size, scheme, scale) in PICTURES.items():
-            page = browser.new_page(viewport=size, color_scheme=scheme, device_scale_factor=scale)
-            page.goto(f"http://127.0.0.1:{metrics}/")
-            pages[name] = page
+        pages = open_pages(browser, f"http://127.0.0.1:{metrics}/")
         time.sleep(arguments.seconds / 2)
-        master.send_signal(signal.SIGHUP)
+        master.send_signal(signal.SIGTTIN)
         time.sleep(arguments.seconds / 2)
-        killed = workers(master)[2]
-        killed.kill()
+        kill_a_worker(master)
         for name, page in pages.items():
             page.wait_for_selector("#problems li")
-            page.screenshot(path=arguments.folder / f"{name}.png", full_page=True)
+            take(page, name, arguments.folder)
 
 
 if __name__ == "__main__":

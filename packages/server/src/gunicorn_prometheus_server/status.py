@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import json
 import math
-import operator
 import platform
 import socket
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
 from gunicorn_prometheus_core import catalogue as c
 from gunicorn_prometheus_core.derive import current_state
 from gunicorn_prometheus_core.exposition import Collector
-from gunicorn_prometheus_core.own import Own, OwnCells
-from gunicorn_prometheus_core.storage import Process, Snapshot, Storage
+from gunicorn_prometheus_core.own import OwnCells
+from gunicorn_prometheus_core.storage import Process, Storage
+
+from . import tally
+
+#: By instance and worker, then by cause.
+Ends = Mapping[tally.Identity, Mapping[str, tally.End]]
+#: By family and worker.
+Measured = Mapping[tuple[str, str], float]
 
 #: Routes and exceptions that are given at most; what is beyond is counted.
 MOST_ROUTES = 100
@@ -60,34 +64,6 @@ _STORAGE = {
 }
 _DISTRIBUTIONS = ("gunicorn", "gunicorn-prometheus-exporter", "gunicorn-prometheus-server")
 
-Durations = Sequence[float]  #: A sum in seconds, then observations per bucket.
-_NONE: Durations = [0.0] * (len(c.HTTP_DURATION.buckets) + 2)
-
-
-@dataclass
-class _Requests:
-    """Requests of something: how long they took, and how many had which status."""
-
-    durations: Durations = field(default_factory=lambda: _NONE)
-    statuses: Counter[str] = field(default_factory=Counter)
-
-    def add(self, durations: Durations, status: str) -> None:
-        self.durations = list(map(operator.add, self.durations, durations))
-        self.statuses[status] += int(sum(durations[1:]))
-
-    @property
-    def errors(self) -> int:
-        return sum(n for status, n in self.statuses.items() if status.startswith("5"))
-
-    def fields(self) -> dict[str, Any]:
-        seconds, *buckets = self.durations
-        return {
-            "count": sum(buckets),
-            "seconds": seconds,
-            "buckets": buckets,
-            "statuses": dict(sorted((s, n) for s, n in self.statuses.items() if n)),
-        }
-
 
 class Status:
     """Makes the object. Used by one thread at a time, the one that uses the storage."""
@@ -115,10 +91,10 @@ class Status:
         snapshots = self._storage.collect()
         processes = self._storage.processes()
         cells = self._cells.of(snapshots)
-        counters = _counters(cells)
+        counters = tally.counters(cells)
         measured = self._measure(processes)
-        ends = _exits(cells)
-        requests, routes, by_worker = _requests(cells)
+        ends = tally.exits(cells)
+        requests, routes, by_worker = tally.requests(cells)
         return {
             "version": 1,
             "time": self._clock(),
@@ -128,7 +104,7 @@ class Status:
             "bounds": c.HTTP_DURATION.buckets,
             "requests": requests.fields(),
             "workers": self._workers(cells, by_worker, ends, measured),
-            "workers_target": _target(cells),
+            "workers_target": tally.target(cells),
             "master": self._master(processes, cells, counters, ends),
             "routes": _busiest(routes),
             "routes_left_out": max(0, len(routes) - MOST_ROUTES),
@@ -137,12 +113,12 @@ class Status:
                 "backend": self._backend,
                 "up": measured.get((c.EXPORTER_STORAGE_UP.name, "")),
                 "published": measured.get((c.EXPORTER_PUBLISHED.name, "")),
-                **{name: _total(counters, family) for name, family in _STORAGE.items()},
+                **{name: tally.total(counters, family) for name, family in _STORAGE.items()},
             },
-            "exporter": {name: _total(counters, family) for name, family in _EXPORTER.items()},
+            "exporter": {name: tally.total(counters, family) for name, family in _EXPORTER.items()},
         }
 
-    def _measure(self, processes: Sequence[Process]) -> dict[tuple[str, str], float]:
+    def _measure(self, processes: Sequence[Process]) -> Measured:
         """What the collectors measure, by family and worker.
 
         A collector that fails is left out here; scrapes call it as well, and say so.
@@ -160,13 +136,13 @@ class Status:
 
     def _workers(
         self,
-        cells: Cells,
-        requests: Mapping[tuple[str, str], _Requests],
-        ends: Mapping[tuple[str, str], Mapping[str, _End]],
-        measured: Mapping[tuple[str, str], float],
+        cells: tally.Cells,
+        requests: Mapping[tally.Identity, tally.Requests],
+        ends: Ends,
+        measured: Measured,
     ) -> list[dict[str, Any]]:
         """Every worker that a page is there of, dead ones included, by instance and number."""
-        workers: dict[tuple[str, str], dict[str, Any]] = {}
+        workers: dict[tally.Identity, dict[str, Any]] = {}
         for snapshot, own in cells:
             process = snapshot.process
             if process.role != "worker":
@@ -183,7 +159,7 @@ class Status:
                         worker[name] = sum(values) if values else None
         for identity, worker in workers.items():
             instance, number = identity
-            worker["requests"] = requests.get(identity, _Requests()).fields()
+            worker["requests"] = requests.get(identity, tally.Requests()).fields()
             worker["exits"] = _end_fields(ends.get(identity, {}))
             if instance == self._storage.instance:  # others' processes are not seen from here
                 for name, family in _MEASURED.items():
@@ -193,25 +169,26 @@ class Status:
     def _master(
         self,
         processes: Sequence[Process],
-        cells: Cells,
-        counters: Counters,
-        ends: Mapping[tuple[str, str], Mapping[str, _End]],
+        cells: tally.Cells,
+        counters: tally.Counters,
+        ends: Ends,
     ) -> dict[str, Any]:
         """This host's master, and what all masters have counted."""
-        alive = [one for one in processes if one.role == "master" and one.alive]
-        # In an upgrade there are two. The newer one is to stay.
+        # Pids are known of this host's processes only. In an upgrade there are two masters, and the
+        # newer one is to stay.
+        alive = [one for one in processes if one.role == "master" and one.alive and one.pid]
         newest = max(alive, key=lambda one: one.started or 0.0, default=None)
         at: dict[str, float] = {}
-        for labels, moment in _gauges(cells, c.MASTER_SIGNAL_TIME):
+        for labels, moment in tally.gauges(cells, c.MASTER_SIGNAL_TIME):
             at[labels["reason"]] = max(moment, at.get(labels["reason"], 0.0))
         signals = {
             dict(labels)["reason"]: number
             for labels, number in counters.get(c.MASTER_SIGNALS.storage_name, {}).items()
         }
-        total: dict[str, _End] = {}
+        total: dict[str, tally.End] = {}
         for by_cause in ends.values():
             for cause, end in by_cause.items():
-                total.setdefault(cause, _End()).add(end.count, end.last)
+                total.setdefault(cause, tally.End()).add(end.count, end.last)
         return {
             "pid": newest.pid if newest else None,
             "started": newest.started if newest else None,
@@ -222,11 +199,6 @@ class Status:
             },
             "exits": _end_fields(total),
         }
-
-
-Cells = Sequence[tuple[Snapshot, Own]]
-#: By storage name and labels.
-Counters = Mapping[str, Mapping[tuple[tuple[str, str], ...], float]]
 
 
 def _versions() -> dict[str, str]:
@@ -254,125 +226,13 @@ def _worker(instance: str, number: str, process: Process) -> dict[str, Any]:
     }
 
 
-def _natural(identity: tuple[str, str]) -> tuple[str, int, str]:
+def _natural(identity: tally.Identity) -> tuple[str, int, str]:
     """Worker 10 after worker 9."""
     instance, number = identity
     return instance, int(number) if number.isdecimal() else 0, number
 
 
-# Requests
-
-
-def _requests(
-    cells: Cells,
-) -> tuple[_Requests, dict[tuple[str, str], _Requests], dict[tuple[str, str], _Requests]]:
-    """All requests; those by method and endpoint; those by instance and worker."""
-    everything = _Requests()
-    routes: dict[tuple[str, str], _Requests] = {}
-    workers: dict[tuple[str, str], _Requests] = {}
-    for snapshot, own in cells:
-        if snapshot.kind != "histogram":
-            continue
-        worker = _Requests()
-        for labels, pick in own.rows(c.HTTP_DURATION):
-            facts = dict(labels)
-            durations, status = pick(snapshot.values), facts["status"]
-            route = facts["method"], facts["endpoint"]
-            routes.setdefault(route, _Requests()).add(durations, status)
-            worker.add(durations, status)
-        if snapshot.process.role == "worker":
-            workers[snapshot.instance, snapshot.process.number] = worker
-        for status, number in worker.statuses.items():
-            everything.statuses[status] += number
-        everything.durations = list(map(operator.add, everything.durations, worker.durations))
-    return everything, routes, workers
-
-
-def _busiest(routes: Mapping[tuple[str, str], _Requests]) -> list[dict[str, Any]]:
-    """The routes that took the most time, the first half; and those with the most errors."""
-    by_time = sorted(routes, key=lambda route: -routes[route].durations[0])
-    by_errors = sorted(by_time, key=lambda route: -routes[route].errors)
-    chosen = dict.fromkeys([*by_time[: MOST_ROUTES // 2], *by_errors[: MOST_ROUTES // 2], *by_time])
-    return [
-        {"method": method, "endpoint": endpoint, **routes[method, endpoint].fields()}
-        for method, endpoint in list(chosen)[:MOST_ROUTES]
-    ]
-
-
-# Counters and gauges
-
-
-def _counters(cells: Cells) -> Counters:
-    """Our counters, each the sum over all processes, as scrapes add them up."""
-    found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
-    for snapshot, own in cells:
-        if snapshot.kind == "counter":
-            for family, samples in own.cells.items():
-                sums = found.setdefault(family, {})
-                for _, labels, at in samples:
-                    sums[labels] = sums.get(labels, 0.0) + snapshot.values[at]
-    return found
-
-
-def _total(counters: Counters, family: c.Family) -> float:
-    return sum(counters.get(family.storage_name, {}).values())
-
-
-def _gauges(cells: Cells, family: c.Family) -> Iterable[tuple[dict[str, str], float]]:
-    """The values that processes have set a merged gauge to."""
-    for snapshot, own in cells:
-        if snapshot.kind == family.kind:
-            for _, labels, at in own.cells.get(family.name, ()):
-                yield dict(labels), snapshot.values[at]
-
-
-def _target(cells: Cells) -> float | None:
-    """How many workers the masters that live want; None when that isn't known."""
-    living = [(one, own) for one, own in cells if one.process.alive is not False]
-    wanted = [value for _, value in _gauges(living, c.WORKERS_TARGET)]
-    return sum(wanted) if wanted else None
-
-
-@dataclass
-class _End:
-    """Exits for one cause: how many, and when the last one was."""
-
-    count: float = 0.0
-    last: float = 0.0
-
-    def add(self, count: float, last: float) -> None:
-        self.count += count
-        self.last = max(self.last, last)
-
-
-def _exits(cells: Cells) -> dict[tuple[str, str], dict[str, _End]]:
-    """Exits by instance and worker, then by cause."""
-    found: dict[tuple[str, str], dict[str, _End]] = {}
-    for snapshot, own in cells:
-        for family in (c.WORKER_EXITS, c.WORKER_EXIT_TIME):
-            if snapshot.kind != family.kind:
-                continue
-            for _, labels, at in own.cells.get(family.storage_name, ()):
-                facts, value = dict(labels), snapshot.values[at]
-                by_cause = found.setdefault((snapshot.instance, facts["worker_id"]), {})
-                end = by_cause.setdefault(facts["cause"], _End())
-                end.add(*((value, 0.0) if family is c.WORKER_EXITS else (0.0, value)))
-    return found
-
-
-def _end_fields(ends: Mapping[str, _End]) -> dict[str, Any]:
-    return {
-        cause: {
-            "count": end.count,
-            "last": end.last or None,
-            "type": c.RESTART_TYPES.get(cause, "error"),
-        }
-        for cause, end in sorted(ends.items())
-        if end.count
-    }
-
-
-def _exceptions(counters: Counters) -> list[dict[str, Any]]:
+def _exceptions(counters: tally.Counters) -> list[dict[str, Any]]:
     """The most frequent exceptions that reached a worker."""
     found = counters.get(c.WORKER_FAILED.storage_name, {})
     frequent = sorted(found, key=lambda labels: -found[labels])[:MOST_EXCEPTIONS]
@@ -390,3 +250,26 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(item) for item in value]
     return value
+
+
+def _busiest(routes: Mapping[tuple[str, str], tally.Requests]) -> list[dict[str, Any]]:
+    """The routes that took the most time, the first half; and those with the most errors."""
+    by_time = sorted(routes, key=lambda route: -routes[route].durations[0])
+    by_errors = sorted(by_time, key=lambda route: -routes[route].errors)
+    chosen = dict.fromkeys([*by_time[: MOST_ROUTES // 2], *by_errors[: MOST_ROUTES // 2], *by_time])
+    return [
+        {"method": method, "endpoint": endpoint, **routes[method, endpoint].fields()}
+        for method, endpoint in list(chosen)[:MOST_ROUTES]
+    ]
+
+
+def _end_fields(ends: Mapping[str, tally.End]) -> dict[str, Any]:
+    return {
+        cause: {
+            "count": end.count,
+            "last": end.last or None,
+            "type": c.RESTART_TYPES.get(cause, "error"),
+        }
+        for cause, end in sorted(ends.items())
+        if end.count
+    }

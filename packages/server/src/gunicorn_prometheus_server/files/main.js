@@ -1,20 +1,18 @@
 // Asks for the status once a second while somebody looks, and has it shown.
 
 import { byId, setClass, setText } from "./dom.js";
-import { History, workerKey } from "./reading.js";
+import { Points } from "./points.js";
+import { History } from "./reading.js";
 import { age } from "./text.js";
 import { View } from "./view.js";
 
 const POLL_MS = 1000;
 const SLOWEST_MS = 5000;
 const PATIENCE_MS = 8000;
-const POINTS = 300;
-const POINT_SECONDS = 5;  // quantiles and errors of a single second would jump about
 
 const view = new View();
 const history = new History();
-const points = [];
-const workerPoints = new Map();
+const points = new Points();
 
 let timer = null;
 let asking = false;
@@ -28,41 +26,10 @@ function show() {
   if (history.polls.length === 0) return;
   const reading = history.reading(Number(chosen("window")));
   for (const worker of reading.workers) {
-    worker.points = workerPoints.get(worker.key) ?? [];
+    worker.points = points.of(worker.key);
     worker.time = reading.now.time;
   }
-  view.show(reading, points, chosen("order"));
-}
-
-// Add what has happened since the last poll to the plots.
-function plot() {
-  const [before, now] = history.polls.slice(-2);
-  if (now === undefined) {  // a new beginning
-    points.length = 0;
-    workerPoints.clear();
-    return;
-  }
-  const elapsed = now.time - before.time;
-  if (elapsed > POINT_SECONDS) return;
-  const recent = history.reading(POINT_SECONDS);
-  const per = (later, earlier) => Math.max(0, later - earlier) / elapsed;
-  points.push({
-    time: now.time,
-    rate: per(now.requests.count, before.requests.count),
-    errorRate: recent.recent.errorRate,
-    p50: recent.recent.p50, p95: recent.recent.p95, p99: recent.recent.p99,
-    utilisation: recent.utilisation,
-  });
-  if (points.length > POINTS) points.shift();
-  const former = new Map(before.workers.map((one) => [workerKey(one), one]));
-  for (const worker of recent.workers) {
-    const then = former.get(worker.key);
-    if (!then) continue;
-    const own = workerPoints.get(worker.key) ?? [];
-    own.push({ time: now.time, rate: per(worker.requests.count, then.requests.count) });
-    if (own.length > 90) own.shift();
-    workerPoints.set(worker.key, own);
-  }
+  view.show(reading, points.all, chosen("order"));
 }
 
 async function poll() {
@@ -77,7 +44,7 @@ async function poll() {
     failures = 0;
     trouble = "";
     answeredAt = performance.now();
-    if (history.add(status)) plot();
+    if (history.add(status)) points.add(history);
     show();
   } catch (error) {
     failures += 1;

@@ -26,7 +26,7 @@ export function problems({ now, workers, recent, utilisation }) {
     if (end.type !== "error" || end.last === null || now.time - end.last > RECENT_SECONDS) continue;
     const who = workers
       .filter((worker) => worker.exits[cause]?.last === end.last)
-      .map((worker) => `Worker ${worker.id}`)[0] ?? "A worker";
+      .map((worker) => `Worker ${worker.label}`)[0] ?? "A worker";
     const [what, why] = CAUSES[cause] ?? ["ended", cause];
     add(`exit ${cause} ${end.last}`, `${who} ${what} at ${moment(end.last, now.time)}: ${why}`);
   }
@@ -34,7 +34,7 @@ export function problems({ now, workers, recent, utilisation }) {
     if (worker.stuckSince !== null) {
       const at = many(worker.in_progress, "request");
       add(`stuck ${worker.key}`,
-        `Worker ${worker.id} is at ${at} since ${moment(worker.stuckSince, now.time)} and has finished none`, "warn");
+        `Worker ${worker.label} is at ${at} since ${moment(worker.stuckSince, now.time)} and has finished none`, "warn");
     }
   }
   if (recent.errorRatio !== null && recent.errorRatio >= 0.05) {

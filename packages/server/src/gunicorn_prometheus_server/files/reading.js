@@ -48,7 +48,7 @@ function between(now, before, elapsed, bounds) {
 
 export const workerKey = (worker) => `${worker.instance}/${worker.id}`;
 const routeKey = (route) => `${route.method} ${route.endpoint}`;
-const exceptionKey = (one) => `${one.error_type} ${one.method} ${one.endpoint} ${one.worker_id}`;
+const exceptionKey = (one) => `${one.error_type} ${one.method} ${one.endpoint}`;
 const indexed = (items, key) => new Map(items.map((item) => [key(item), item]));
 
 export class History {
@@ -113,9 +113,11 @@ export class History {
     const elapsed = before ? now.time - before.time : 0;
     const compare = (own, then) => between(own, then, elapsed, now.bounds);
     const formerWorkers = indexed(before?.workers ?? [], workerKey);
+    const hosts = new Set(now.workers.map((worker) => worker.instance)).size;
     const workers = now.workers.map((worker) => {
+      const label = hosts > 1 ? `${worker.instance} ${worker.id}` : worker.id;
       const recent = compare(worker.requests, formerWorkers.get(workerKey(worker))?.requests);
-      return { ...worker, key: workerKey(worker), recent, ...this.#load(worker, recent, elapsed, now) };
+      return { ...worker, key: workerKey(worker), label, recent, ...this.#load(worker, recent, elapsed, now) };
     });
     const formerRoutes = indexed(before?.routes ?? [], routeKey);
     const routes = now.routes.map((route) => {

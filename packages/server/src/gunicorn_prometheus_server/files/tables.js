@@ -53,9 +53,9 @@ export const errorLevel = (ratio) => (ratio >= 0.05 ? "bad" : ratio >= 0.01 ? "w
 
 export const words = (name) => name.replaceAll("_", " ");
 
-export function workersTable(several) {
+export function workersTable() {
   return new Table(byId("workers"), "Worker processes", [
-    { name: "Worker", kind: "title", show: plain((w) => (several ? `${w.instance} ${w.id}` : w.id)) },
+    { name: "Worker", kind: "title", show: plain((w) => w.label) },
     { name: "State", kind: "title", show: state },
     { name: "PID", kind: `${number} title`, show: plain((w) => (w.pid === null ? "–" : String(w.pid))) },
     { name: "Age", kind: `${number} title`, show: plain((w) => text.age(w.started === null ? null : w.time - w.started)) },

@@ -12,7 +12,8 @@ const FEW_EXCEPTIONS = 8;
 const SHOW_ENDED_SECONDS = 10;
 const SHOW_FAILED_SECONDS = 300;
 
-const SPANS = [[60, "minute"], [120, "2 min"], [300, "5 min"]];
+const SHORTEST_PLOT_SECONDS = 60;
+const LONGEST_PLOT_SECONDS = 300;
 
 function tile(id, lines, options) {
   const root = byId(id);
@@ -37,7 +38,7 @@ export class View {
       latency: tile("tile-latency", ["p50", "p95", "p99"]),
       utilisation: tile("tile-utilisation", ["utilisation"], { most: 1 }),
     };
-    this.tables = { routes: routesTable(), exits: exitsTable(), signals: signalsTable(), exceptions: exceptionsTable() };
+    this.tables = { workers: workersTable(), routes: routesTable(), exits: exitsTable(), signals: signalsTable(), exceptions: exceptionsTable() };
     this.allRoutes = false;
     this.told = "";
   }
@@ -97,10 +98,10 @@ export class View {
   #showTiles({ now, recent, inProgress, capacity, utilisation }, points) {
     const end = now.time;
     const open = points.length > 0 ? end - points[0].time : 0;
-    const [span, name] = SPANS.find(([seconds]) => open <= seconds) ?? SPANS.at(-1);
+    const span = Math.min(LONGEST_PLOT_SECONDS, Math.max(SHORTEST_PLOT_SECONDS, open));
     const draw = ({ plot, legend }, peak) => {
       const highest = plot.draw(points, end, span);
-      setText(legend.firstElementChild, `last ${name}`);
+      setText(legend.firstElementChild, `last ${text.age(span)}`);
       setText(legend.lastElementChild, highest > 0 ? `peak ${peak(highest)}` : "");
     };
     const { requests, errors, latency, utilisation: load } = this.tiles;
@@ -132,11 +133,12 @@ export class View {
       const span = lastExit(worker)?.[1].type === "error" ? SHOW_FAILED_SECONDS : SHOW_ENDED_SECONDS;
       return now.time - (worker.since ?? 0) < span;
     });
-    this.tables.workers ??= workersTable(new Set(workers.map((worker) => worker.instance)).size > 1);
     this.tables.workers.show(shown, (worker) => worker.key, (worker) =>
       worker.alive === false ? "stopped" : worker.stuckSince === null ? worker.state : "stuck");
     const former = workers.length - shown.length;
-    setText(byId("workers-note"), former > 0 ? `not shown: ${text.count(former)} that ${former === 1 ? "has" : "have"} ended` : "");
+    const ended = former === 1 ? "has ended" : "have ended";
+    const gone = now.storage.up === 0 ? "can't be seen now, or ended" : ended;
+    setText(byId("workers-note"), former > 0 ? `not shown: ${text.count(former)} that ${gone}` : "");
   }
 
   #routes({ now, routes }, order) {
