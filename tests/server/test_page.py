@@ -282,6 +282,7 @@ def test_a_file_is_sent_once(server, path, media):
     for known in (tag, f'"other", W/{tag}'):
         status, headers, body = server.ask(path, If_None_Match=known)
         assert (status, body, headers["etag"]) == (304, b"", tag)
+        assert "content-length" not in headers
     assert server.ask(path, If_None_Match='"other"')[0] == 200
 
 

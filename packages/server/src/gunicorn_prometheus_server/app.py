@@ -37,7 +37,8 @@ class App:
         if scope["type"] != "http":
             return
         status, headers, body = await self._answer(scope)
-        headers = [*headers, (b"content-length", str(len(body)).encode())]
+        if status != 304:  # where it would have to be that of the answer left out
+            headers = [*headers, (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         body = b"" if scope["method"] == "HEAD" else body
         await send({"type": "http.response.body", "body": body})
