@@ -105,6 +105,10 @@ class Status:
             "requests": requests.fields(),
             "workers": self._workers(cells, by_worker, ends, measured),
             "workers_target": tally.target(cells),
+            "backlog": [
+                {"listener": listener, "waiting": None, "limit": None, **known}
+                for listener, known in sorted(tally.backlog(cells).items())
+            ],
             "master": self._master(processes, cells, counters, ends),
             "routes": _busiest(routes),
             "routes_left_out": max(0, len(routes) - MOST_ROUTES),

@@ -17,6 +17,8 @@ Identity = tuple[str, str]
 #: By storage name and labels.
 Counters = Mapping[str, Mapping[Labels, float]]
 Durations = Sequence[float]  #: A sum in seconds, then observations per bucket.
+#: Storage names of the gauges about listeners.
+_BACKLOG = {"waiting": "gunicorn_listener_backlog", "limit": "gunicorn_listener_backlog_limit"}
 _NONE: Durations = [0.0] * (len(c.HTTP_DURATION.buckets) + 2)
 
 
@@ -103,6 +105,21 @@ def target(cells: Cells) -> float | None:
     living = [(one, own) for one, own in cells if one.process.alive is not False]
     wanted = [value for _, value in gauges(living, c.WORKERS_TARGET)]
     return sum(wanted) if wanted else None
+
+
+def backlog(cells: Cells) -> dict[str, dict[str, float]]:
+    """By listener, the connections that wait to be accepted and how many can, as masters see it.
+
+    Masters that share a listener see the same, so it is not added up. Empty where no master tells.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for snapshot, own in cells:
+        if snapshot.process.role == "master" and snapshot.process.alive is not False:
+            for name, family in _BACKLOG.items():
+                for _, labels, at in own.cells.get(family, ()):
+                    listener = found.setdefault(dict(labels)["listener"], {})
+                    listener[name] = max(snapshot.values[at], listener.get(name, 0.0))
+    return found
 
 
 @dataclass

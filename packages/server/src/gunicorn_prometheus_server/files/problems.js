@@ -43,6 +43,11 @@ export function problems({ now, workers, recent, utilisation }) {
   if (utilisation !== null && utilisation >= 0.9) {
     add("busy", `Workers are busy ${percent(utilisation)} of the time: requests wait`, "warn");
   }
+  for (const { listener, waiting, limit } of now.backlog) {
+    if (limit && waiting >= limit * 0.9) {
+      add(`backlog ${listener}`, `The backlog of ${listener} is full: new connections are turned away`);
+    }
+  }
   if (now.storage.up === 0) {
     add("storage", `The storage ${now.storage.backend} is not available: other hosts' numbers are old`);
   }

@@ -217,10 +217,10 @@ const WORRIES = {
 const ALWAYS = new Set(["Failed scrapes", "Restarts of the exporter", "Series dropped", "Corrupt pages"]);
 
 function backlog(now) {
-  const listeners = now.backlog ?? [];
+  const listeners = now.backlog;
   if (listeners.length === 0) return "";
-  const waiting = listeners.reduce((sum, one) => sum + one.waiting, 0);
-  return `${waiting} waiting to be accepted`;
+  const waiting = listeners.reduce((sum, one) => sum + (one.waiting ?? 0), 0);
+  return waiting === 0 ? "nobody waits to be accepted" : `${text.many(waiting, "connection")} waiting to be accepted`;
 }
 
 function versions(found) {
