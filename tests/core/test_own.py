@@ -1,11 +1,15 @@
 """Our own cells, wherever and however often they are."""
 
+import math
+from dataclasses import replace
+
 from gunicorn_prometheus_core import catalogue as c
 from gunicorn_prometheus_core.own import OwnCells
 from gunicorn_prometheus_core.recording import key, sample_keys
 
 LABELS = {"method": "GET", "endpoint": "/", "status": "200"}
-WIDTH = len(c.HTTP_DURATION.buckets) + 2
+BOUNDS = (*c.HTTP_DURATION.buckets, math.inf)
+WIDTH = len(BOUNDS) + 1
 
 
 def rows(folder, cells):
@@ -13,7 +17,7 @@ def rows(folder, cells):
     found = [
         (dict(labels), list(pick(snapshot.values)))
         for snapshot, own in cells.of(folder.collect())
-        for labels, pick in own.rows(c.HTTP_DURATION)
+        for labels, pick in own.rows(c.HTTP_DURATION, BOUNDS)
     ]
     return sorted(found, key=lambda row: row[1], reverse=True)
 
@@ -48,3 +52,13 @@ def test_other_families_are_none_of_ours(folder):
     folder.write("a", "counter", "jobs", "jobs_total", {}, 1)
     ((_, own),) = OwnCells().of(folder.collect())
     assert own.cells == {}
+
+
+def test_the_bounds_are_those_that_were_recorded(folder):
+    family = replace(c.HTTP_DURATION, buckets=(0.3, 2.0))
+    for cell in sample_keys(family, LABELS):
+        folder.write_key("a", "histogram", cell.decode(), 1)
+    ((snapshot, own),) = OwnCells().of(folder.collect())
+    assert own.bounds(c.HTTP_DURATION) == {0.3, 2.0, math.inf}
+    ((_, pick),) = own.rows(c.HTTP_DURATION, (0.1, 0.3, 2.0, math.inf))
+    assert list(pick(snapshot.values)) == [1, 0, 1, 1, 1]

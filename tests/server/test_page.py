@@ -26,8 +26,14 @@ from gunicorn_prometheus_storage_mmap.backend import MmapBackend
 directory, role, cells = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 recorder = MmapBackend().activate(directory)
 recorder.bind(role)
-for kind, family, labels, values in cells:
-    found = recorder.cells(kind, sample_keys(getattr(c, family), labels))
+for kind, *rest in cells:
+    if len(rest) == 1:
+        keys = [json.dumps(key, sort_keys=True).encode() for key, _ in rest[0]]
+        values = [value for _, value in rest[0]]
+    else:
+        family, labels, values = rest
+        keys = sample_keys(getattr(c, family), labels)
+    found = recorder.cells(kind, keys)
     for at, value in zip(found.at, values):
         found.page.view[at] = float(value)
 print("ready", flush=True)
@@ -167,6 +173,24 @@ def test_of_many_routes_those_that_matter(record, server):
     assert {f"/slow{n}" for n in range(90, 140)} <= given
     assert {f"/failing{n}" for n in range(90, 140)} <= given
     assert now["requests"]["count"] == 140 + sum(range(1, 141))
+
+
+def test_processes_that_recorded_with_other_buckets(record, server):
+    record("worker", requests("GET", "/", "200", 1, 2))
+    name = "gunicorn_http_request_duration_seconds"
+    labels = {"method": "GET", "endpoint": "/", "status": "200"}
+    cells = [
+        [[name, f"{name}_bucket", {**labels, "le": bound}, "Time"], number]
+        for bound, number in (("0.123", 4), ("+Inf", 3))
+    ]
+    record("worker", ["histogram", cells])
+    now = status_of(server)
+    assert 0.123 in now["bounds"]
+    assert len(now["bounds"]) == 17
+    assert now["requests"]["count"] == 9
+    assert [worker["requests"]["count"] for worker in now["workers"]] == [2, 7]
+    assert now["requests"]["buckets"][now["bounds"].index(0.123)] == 4
+    assert now["requests"]["buckets"][-1] == 3
 
 
 def test_numbers_that_json_does_not_have_are_null(record, server):

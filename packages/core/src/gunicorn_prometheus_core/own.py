@@ -25,7 +25,9 @@ class Own:
         self.cells: dict[str, list[tuple[str, Labels, int]]] = {}
         self._buckets: dict[str, dict[float, Callable[[memoryview[Any]], Sequence[float]]]] = {}
         self._sums: dict[str, Callable[[memoryview[Any]], Sequence[float]]] = {}
-        self._rows: dict[str, list[tuple[Labels, Gather]]] = {}
+        self._bounds: dict[str, set[float]] = {}
+        #: What was asked for last.
+        self._rows: dict[tuple[str, tuple[float, ...]], list[tuple[Labels, Gather]]] = {}
 
     def update(self, snapshot: Snapshot) -> None:
         keys = self.keys[self.seen :]
@@ -39,6 +41,7 @@ class Own:
                 self.cells.setdefault(series.family, []).append(cell)
         self._buckets.clear()
         self._sums.clear()
+        self._bounds.clear()
         self._rows.clear()
 
     def buckets(self, family: c.Family, values: memoryview[Any]) -> dict[float, float]:
@@ -64,15 +67,23 @@ class Own:
             self._sums[family.name] = pick
         return pick(values)
 
-    def rows(self, family: c.Family) -> list[tuple[Labels, Gather]]:
-        """How to get each label set of a histogram: its sum, then its buckets as they are stored.
+    def bounds(self, family: c.Family) -> set[float]:
+        """The upper bounds of all buckets of a histogram that there are."""
+        if family.name not in self._bounds:
+            cells = self.cells.get(family.name, ())
+            found = {dict(labels).get("le") for _, labels, _ in cells} - {None}
+            self._bounds[family.name] = {float(bound) for bound in found if bound is not None}
+        return self._bounds[family.name]
 
-        The labels are without ``le``; the buckets are those of the catalogue, in rising order and
-        not cumulative. Labels can be there twice, as cells can.
+    def rows(self, family: c.Family, bounds: tuple[float, ...]) -> list[tuple[Labels, Gather]]:
+        """How to get each label set of a histogram: its sum, then its buckets by these bounds.
+
+        The labels are without ``le``; the buckets are not cumulative, as they are stored. Labels
+        can be there twice, as cells can.
         """
-        rows = self._rows.get(family.name)
+        rows = self._rows.get((family.name, bounds))
         if rows is None:
-            order = {None: 0} | {b: n for n, b in enumerate((*family.buckets, float("inf")), 1)}
+            order = {None: 0} | {bound: n for n, bound in enumerate(bounds, 1)}
             found: dict[tuple[Labels, int], list[int | None]] = {}
             for _, labels, at in self.cells.get(family.name, ()):
                 facts = dict(labels)
@@ -83,7 +94,8 @@ class Own:
                     while found.setdefault((own, copy), [None] * len(order))[column] is not None:
                         copy += 1
                     found[own, copy][column] = at
-            rows = self._rows[family.name] = [(own, _picked(at)) for (own, _), at in found.items()]
+            rows = [(own, _picked(at)) for (own, _), at in found.items()]
+            self._rows = {(family.name, bounds): rows}
         return rows
 
 

@@ -94,16 +94,17 @@ class Status:
         counters = tally.counters(cells)
         measured = self._measure(processes)
         ends = tally.exits(cells)
-        requests, routes, by_worker = tally.requests(cells)
+        bounds = tally.duration_bounds(cells)
+        requests, routes, by_worker = tally.requests(cells, bounds)
         return {
             "version": 1,
             "time": self._clock(),
             "host": socket.gethostname(),
             "instance": self._storage.instance,
             "versions": self._versions,
-            "bounds": c.HTTP_DURATION.buckets,
+            "bounds": bounds[:-1],
             "requests": requests.fields(),
-            "workers": self._workers(cells, by_worker, ends, measured),
+            "workers": self._workers(cells, by_worker, len(bounds), ends, measured),
             "workers_target": tally.target(cells),
             "backlog": [
                 {"listener": listener, "waiting": None, "limit": None, **known}
@@ -142,6 +143,7 @@ class Status:
         self,
         cells: tally.Cells,
         requests: Mapping[tally.Identity, tally.Requests],
+        buckets: int,
         ends: Ends,
         measured: Measured,
     ) -> list[dict[str, Any]]:
@@ -161,9 +163,10 @@ class Status:
                     for name, family in _RECORDED.items():
                         values = [snapshot.values[at] for *_, at in own.cells.get(family.name, ())]
                         worker[name] = sum(values) if values else None
+        nothing = tally.Requests([0.0] * (buckets + 1))
         for identity, worker in workers.items():
             instance, number = identity
-            worker["requests"] = requests.get(identity, tally.Requests()).fields()
+            worker["requests"] = requests.get(identity, nothing).fields()
             worker["exits"] = _end_fields(ends.get(identity, {}))
             if instance == self._storage.instance:  # others' processes are not seen from here
                 for name, family in _MEASURED.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,17 +17,17 @@ Cells = Sequence[tuple[Snapshot, Own]]
 Identity = tuple[str, str]
 #: By storage name and labels.
 Counters = Mapping[str, Mapping[Labels, float]]
-Durations = Sequence[float]  #: A sum in seconds, then observations per bucket.
+#: A sum in seconds, then observations per bucket.
+Durations = Sequence[float]
 #: Storage names of the gauges about listeners.
 _BACKLOG = {"waiting": "gunicorn_listener_backlog", "limit": "gunicorn_listener_backlog_limit"}
-_NONE: Durations = [0.0] * (len(c.HTTP_DURATION.buckets) + 2)
 
 
 @dataclass
 class Requests:
     """Requests of something: how long they took, and how many had which status."""
 
-    durations: Durations = field(default_factory=lambda: _NONE)
+    durations: Durations
     statuses: dict[str, float] = field(default_factory=dict)
 
     def add(self, durations: Durations, statuses: Mapping[str, float]) -> None:
@@ -51,23 +52,36 @@ class Requests:
         }
 
 
+def duration_bounds(cells: Cells) -> tuple[float, ...]:
+    """The upper bounds of the buckets that requests were recorded in, the last one infinite.
+
+    Processes can have recorded with different ones: then all that occur.
+    """
+    found = {math.inf}
+    for snapshot, own in cells:
+        if snapshot.kind == "histogram":
+            found |= own.bounds(c.HTTP_DURATION)
+    return tuple(sorted(found)) if len(found) > 1 else (*c.HTTP_DURATION.buckets, math.inf)
+
+
 def requests(
-    cells: Cells,
+    cells: Cells, bounds: tuple[float, ...]
 ) -> tuple[Requests, dict[tuple[str, str], Requests], dict[Identity, Requests]]:
     """All requests; those by method and endpoint; those by instance and worker."""
-    everything = Requests()
+    none = [0.0] * (len(bounds) + 1)
+    everything = Requests(none)
     routes: dict[tuple[str, str], Requests] = {}
     workers: dict[Identity, Requests] = {}
     for snapshot, own in cells:
         if snapshot.kind != "histogram":
             continue
-        worker = Requests()
-        for labels, pick in own.rows(c.HTTP_DURATION):
+        worker = Requests(none)
+        for labels, pick in own.rows(c.HTTP_DURATION, bounds):
             facts = dict(labels)
             durations = pick(snapshot.values)
             statuses = {facts["status"]: sum(durations[1:])}
             route = facts["method"], facts["endpoint"]
-            routes.setdefault(route, Requests()).add(durations, statuses)
+            routes.setdefault(route, Requests(none)).add(durations, statuses)
             worker.add(durations, statuses)
         if snapshot.process.role == "worker":
             workers[snapshot.instance, snapshot.process.number] = worker

@@ -5,8 +5,8 @@ const DENSE_SECONDS = 15;
 const SPARSE_SECONDS = 5;
 const STUCK_SECONDS = 5;
 
-// As Prometheus' histogram_quantile: evenly spread within a bucket. `buckets` are not cumulative.
-// Infinity where the quantile is beyond the last bound, null without observations.
+// As Prometheus' histogram_quantile: evenly spread within a bucket, and the last bound for what is
+// beyond. `buckets` are not cumulative. Null without observations.
 export function quantile(buckets, bounds, q) {
   const total = buckets.reduce((sum, n) => sum + n, 0);
   if (total === 0) return null;
@@ -18,7 +18,7 @@ export function quantile(buckets, bounds, q) {
     }
     rank -= buckets[i];
   }
-  return Infinity;
+  return bounds.at(-1) ?? null;
 }
 
 export const errorsOf = (statuses) =>
@@ -57,11 +57,13 @@ export class History {
     this.stuck = new Map();
   }
 
-  // Take note of a poll. False if it says nothing new; counts that fell begin a new history.
+  // Take note of a poll. False if it says nothing new; counts that fell, and other buckets, begin a
+  // new history.
   add(status) {
     const last = this.polls.at(-1);
     if (last && status.time === last.time) return false;
-    if (last && (status.time < last.time || status.requests.count < last.requests.count)) {
+    const fell = last && status.requests.count < last.requests.count;
+    if (last && (fell || status.time < last.time || String(status.bounds) !== String(last.bounds))) {
       this.polls = [];
       this.stuck.clear();
     }

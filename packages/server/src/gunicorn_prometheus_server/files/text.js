@@ -30,7 +30,6 @@ export function rateParts(value) {
 
 export function secondsParts(value) {
   if (!known(value)) return [NONE, ""];
-  if (value === Infinity) return ["> 60", "s"];
   const ms = value * 1000;
   if (ms < 999.5) return parts(ms, "ms", ms < 9.95 ? 1 : 0);
   return parts(value, "s", value < 9.995 ? 2 : 1);
