@@ -165,9 +165,9 @@ def test_production_has_logs_that_can_be_rotated(shop, wait_for):
     shop.wait_counted("gunicorn_workers", 5)
     shop.wait_for_workers(5)
     shop.send(signal.SIGTTOU)
+    shop.wait_counted("gunicorn_worker_exits_total", 1, cause="scale_down")
     shop.wait_counted("gunicorn_workers", 4)
-    scrape = shop.wait_counted("shop_orders_total", 5)
-    assert scrape.sum("gunicorn_worker_exits_total", cause="scale_down") == 1
+    shop.wait_counted("shop_orders_total", 5)
     shop.end()
     assert "Shutting down: Master" in (logs / "error.log").read_text()
     assert not (run / "pid").exists()
