@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 
@@ -29,40 +29,36 @@ class Example:
         return self.file.partition("/")[2]
 
 
-def application(name: str, **facts: int | None) -> Example:
-    return replace(Example(f"applications/{name}.py", workers=1), **facts)
-
-
-def configuration(name: str, *others: str, **facts: int | None) -> Example:
-    return replace(Example(f"configurations/{name}", others), **facts)
-
-
 EXAMPLES = [
-    application("wsgi_app"),
-    application("flask_app"),
-    application("django_app"),
-    application("pyramid_app"),
-    application("falcon_app"),
-    application("fastapi_app", capacity=None, refused=422),
-    application("tornado_app", capacity=None),
-    configuration("basic.conf.py"),
-    configuration("development.conf.py", workers=1),
-    configuration("production.conf.py", workers=4),
-    configuration("high_performance.conf.py", workers=len(os.sched_getaffinity(0)) + 1, capacity=8),
-    configuration("async.conf.py", capacity=1000),
-    configuration("redis.conf.py"),
-    configuration("custom_hooks.conf.py"),
-    configuration("advanced_hooks.conf.py"),
-    configuration("yaml.conf.py", "configurations/exporter.yml"),
-    configuration("one_flag.yml"),
-    configuration("secrets.yml"),
-    configuration("workers/sync.conf.py"),
-    configuration("workers/thread.conf.py", capacity=4),
-    configuration("workers/gevent.conf.py", capacity=1000),
-    configuration("workers/eventlet.conf.py", capacity=1000),
-    configuration("workers/tornado.conf.py", capacity=None),
-    configuration("workers/asgi.conf.py", capacity=1000, refused=422),
-    configuration("workers/uvicorn.conf.py", capacity=None, refused=422),
+    Example("applications/wsgi_app.py", workers=1),
+    Example("applications/flask_app.py", workers=1),
+    Example("applications/django_app.py", workers=1),
+    Example("applications/pyramid_app.py", workers=1),
+    Example("applications/falcon_app.py", workers=1),
+    Example("applications/fastapi_app.py", workers=1, capacity=None, refused=422),
+    Example("applications/tornado_app.py", workers=1, capacity=None),
+    Example("configurations/basic.conf.py"),
+    Example("configurations/development.conf.py", workers=1),
+    Example("configurations/production.conf.py", workers=4),
+    Example(
+        "configurations/high_performance.conf.py",
+        workers=len(os.sched_getaffinity(0)) + 1,
+        capacity=8,
+    ),
+    Example("configurations/async.conf.py", capacity=1000),
+    Example("configurations/redis.conf.py"),
+    Example("configurations/custom_hooks.conf.py"),
+    Example("configurations/advanced_hooks.conf.py"),
+    Example("configurations/yaml.conf.py", others=("configurations/exporter.yml",)),
+    Example("configurations/one_flag.yml"),
+    Example("configurations/secrets.yml"),
+    Example("configurations/workers/sync.conf.py"),
+    Example("configurations/workers/thread.conf.py", capacity=4),
+    Example("configurations/workers/gevent.conf.py", capacity=1000),
+    Example("configurations/workers/eventlet.conf.py", capacity=1000),
+    Example("configurations/workers/tornado.conf.py", capacity=None),
+    Example("configurations/workers/asgi.conf.py", capacity=1000, refused=422),
+    Example("configurations/workers/uvicorn.conf.py", capacity=None, refused=422),
 ]
 BY_NAME = {str(example): example for example in EXAMPLES}
 
