@@ -18,6 +18,7 @@ exporter:
     bind_address: "127.0.0.1"
     client_timeout_seconds: 5
     multiproc_dir: /run/metrics
+    page: off
     web_config_file: /etc/web.yml
   gunicorn:
     workers: 2
@@ -71,6 +72,7 @@ READ = {
     "bind_address": "127.0.0.1",
     "client_timeout_seconds": 5.0,
     "multiproc_dir": "/run/metrics",
+    "page": False,
     "web_config_file": "/etc/web.yml",
     "gunicorn_workers": 2,
     "gunicorn_timeout": 30,

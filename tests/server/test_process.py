@@ -136,7 +136,7 @@ CANNOT_START = {
         None,
         ["--directory", path],
         {"GUNICORN_PROMETHEUS_STORAGE": "papyrus"},
-        "must be the name of an installed storage backend",
+        "GUNICORN_PROMETHEUS_STORAGE='papyrus' (from the environment): must be the name of an",
     ),
     "redis is not installed": lambda path: (
         None,

@@ -66,10 +66,11 @@ class Collecting:
         except TookTooLong:
             self._hanging[name] = answer
             if self._count(name):
+                limit = f"{self._seconds:g}"
                 log.error(
                     "collector %s takes more than %s s; its families are left out until it is done",
                     name,
-                    f"{self._seconds:g}",
+                    limit,
                 )
             return []
         if error is None:

@@ -99,6 +99,13 @@ class Settings:
         "How long a client of the metrics endpoint may take over a TLS handshake, over a request, "
         "and to begin to take the answer.",
     )
+    page: bool = _setting(
+        "prometheus.page",
+        "GUNICORN_PROMETHEUS_PAGE",
+        True,
+        parsing.flag(),
+        "Show what the server does on a page at the root of the metrics endpoint.",
+    )
     web_config_file: str | None = _setting(
         "prometheus.web_config_file",
         "PROMETHEUS_WEB_CONFIG_FILE",

@@ -94,9 +94,7 @@ class Exporter:
         before, self._settings = self._settings, settings
         if self._sockets and _addresses(settings) != _addresses(before):
             listening.forget(self._bind())
-        if self._process is not None:
-            self._replacing = True
-            self._process.terminate()
+        self._replace()
 
     def tend(self) -> None:
         """Bind, start or restart, whatever is due. Never waits, never raises OSError."""
@@ -108,8 +106,9 @@ class Exporter:
         self.reap()
         if self._process is not None and self._process.returncode is not None:
             self._note_end(self._process.returncode, now)
-        has_socket = bool(self._sockets) or not self._serves
-        if has_socket and self._process is None and now >= self._next_start:
+        # Others see what is published, also while there is nothing to serve from.
+        useful = bool(self._sockets) or self._settings.storage != "mmap"
+        if useful and self._process is None and now >= self._next_start:
             self._start(now)
 
     def reap(self) -> None:
@@ -153,6 +152,12 @@ class Exporter:
             listening.forget(self._sockets)
         self._sockets = []
 
+    def _replace(self) -> None:
+        """Let the process make way for another one, if there is one."""
+        if self._process is not None:
+            self._replacing = True
+            self._process.terminate()
+
     def _bind(self) -> Sequence[socket.socket]:
         """Have a socket for each of our addresses; gives those that are no longer wanted."""
         settings, before = self._settings, self._sockets
@@ -171,6 +176,7 @@ class Exporter:
             )
             return ()
         self._settled = True
+        self._replace()  # one that only publishes, or is to serve from others
         for sock in self._sockets:
             if sock not in before:
                 log.info("Metrics at: %s", listening.url(sock, scheme))

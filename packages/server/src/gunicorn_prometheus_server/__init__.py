@@ -12,6 +12,9 @@ What it answers:
 
 * :mod:`~gunicorn_prometheus_server.app`: paths
 * :mod:`~gunicorn_prometheus_server.scrapes`: computing scrapes, one at a time
+* :mod:`~gunicorn_prometheus_server.page`: the page at ``/``; what runs in the browser is in files/
+* :mod:`~gunicorn_prometheus_server.status`: the object that the page shows
+* :mod:`~gunicorn_prometheus_server.tally`: what that is added up from
 * :mod:`~gunicorn_prometheus_server.publishing`: a storage that hosts share, beside the pages
 
 Whom, and how:

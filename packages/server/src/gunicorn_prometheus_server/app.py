@@ -14,6 +14,7 @@ from gunicorn_prometheus_core.logs import log
 from gunicorn_prometheus_core.text import accepted, negotiate
 
 from .exchange import PLAIN, Answer
+from .page import Page
 from .refusals import Refusals
 from .scrapes import Scrapes, TookTooLong, TooMany, Wanted
 
@@ -29,10 +30,11 @@ _LOOK_SECONDS = 1.0
 
 
 class App:
-    """Answers ``/metrics``, ``/-/healthy``, ``/-/ready`` and ``/``."""
+    """Answers ``/metrics``, ``/-/healthy``, ``/-/ready`` and ``/``, and the paths of the page."""
 
-    def __init__(self, scrapes: Scrapes, refusals: Refusals) -> None:
+    def __init__(self, scrapes: Scrapes, refusals: Refusals, page: Page | None = None) -> None:
         self._scrapes = scrapes
+        self._page = page
         self._refusals = refusals
         self._complained = False
         self._look: asyncio.Task[Answer] | None = None
@@ -42,7 +44,17 @@ class App:
         """Answer a request. Called by the event loop."""
         if scope["method"] not in ("GET", "HEAD"):
             return 405, [PLAIN, (b"allow", b"GET, HEAD")], b"only GET and HEAD\n"
+        try:
+            return await self._answer(scope)
+        except TooMany:
+            self._refusals.note("busy", "scrapes under way")
+            return 503, [PLAIN, (b"retry-after", b"1")], b"too many scrapes are under way\n"
+
+    async def _answer(self, scope: Mapping[str, Any]) -> Answer:
         match scope["path"]:
+            case path if self._page is not None and self._page.has(path):
+                asked = _headers(scope)
+                return await self._page.answer(path, asked, _compresses(asked))
             case "/metrics":
                 return await self._metrics(scope)
             case "/-/healthy":
@@ -70,24 +82,21 @@ class App:
         return await self._rendered(scope, names=query.get("name[]", []))
 
     async def _rendered(self, scope: Mapping[str, Any], names: list[str]) -> Answer:
-        asked: dict[bytes, bytes] = {}
-        for name, value in scope["headers"]:
-            asked[name] = b",".join((asked[name], value)) if name in asked else value
+        asked = _headers(scope)
         form = negotiate(asked.get(b"accept", b"").decode("latin-1"))
-        compress = _accepts_gzip(asked.get(b"accept-encoding", b"").decode("latin-1"))
+        compress = _compresses(asked)
         seconds = _patience(asked.get(b"x-prometheus-scrape-timeout-seconds", b""))
         try:
             wanted = Wanted(form, frozenset(names), compress)
             body = await self._scrapes.render(wanted, seconds)
-        except TooMany:
-            self._refusals.note("busy", "scrapes under way")
-            return 503, [PLAIN, (b"retry-after", b"1")], b"too many scrapes are under way\n"
         except TookTooLong:
             self._refusals.note("timeout")
             return 503, [PLAIN], b"the scrape took longer than you would wait\n"
         except StorageUnavailable as error:
             self._complain("scrape failed: %s", error)
             return 503, [PLAIN], f"{error}\n".encode()
+        except TooMany:
+            raise
         except Exception:
             log.exception("scrape failed")
             return 500, [PLAIN], b"the scrape failed; the exporter's log says why\n"
@@ -107,8 +116,17 @@ class App:
             log.error(message, *details)
 
 
-def _accepts_gzip(accept_encoding: str) -> bool:
+def _headers(scope: Mapping[str, Any]) -> dict[bytes, bytes]:
+    """The request's headers, those of one name joined."""
+    asked: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        asked[name] = b",".join((asked[name], value)) if name in asked else value
+    return asked
+
+
+def _compresses(asked: dict[bytes, bytes]) -> bool:
     """Whether the client takes gzip (RFC 9110, 12.5.3)."""
+    accept_encoding = asked.get(b"accept-encoding", b"").decode("latin-1")
     qualities = {coding: quality for coding, _, quality in accepted(accept_encoding)}
     return qualities.get("gzip", qualities.get("*", 0.0)) > 0
 

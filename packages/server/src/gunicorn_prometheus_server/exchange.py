@@ -122,11 +122,9 @@ async def _send(
     last: bool = False,
 ) -> None:
     status, headers, body = answer
-    fields = [
-        (b"date", formatdate(time.time(), usegmt=True).encode()),
-        *headers,
-        (b"content-length", str(len(body)).encode()),
-    ]
+    fields = [(b"date", formatdate(time.time(), usegmt=True).encode()), *headers]
+    if status != 304:  # where it would have to be that of the answer left out
+        fields.append((b"content-length", str(len(body)).encode()))
     if last:
         fields.append((b"connection", b"close"))
     reason = http.HTTPStatus(status).phrase.encode()

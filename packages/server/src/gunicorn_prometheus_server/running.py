@@ -21,10 +21,12 @@ from .app import App
 from .clients import Clients
 from .exchange import Patience
 from .guard import Guard
+from .page import Page
 from .publishing import Health, Shared
 from .refusals import Refusals
 from .scrapes import Scrapes
 from .serving import serve, stand_by
+from .status import Status
 
 #: Gives further collectors, told of the storage that hosts share, if there is one.
 Collectors = Callable[[Shared | None], Mapping[str, Collector]]
@@ -69,8 +71,11 @@ def run(
 
         async def serve_all() -> None:
             refusals = Refusals(recorder)
-            app = Guard(App(Scrapes(exposition, recorder), refusals), access, refusals)
-            clients = Clients(app, access, refusals, Patience(settings.client_timeout_seconds))
+            scrapes = Scrapes(exposition, recorder)
+            status = Status(shared or pages, _for_page(every), settings.storage)
+            app = App(scrapes, refusals, Page(status, scrapes) if settings.page else None)
+            guarded = Guard(app, access, refusals)
+            clients = Clients(guarded, access, refusals, Patience(settings.client_timeout_seconds))
             await serve(clients, listeners, parent)
 
         asyncio.run(serve_all())
@@ -85,6 +90,16 @@ def installed_collectors() -> dict[str, Collector]:
         except Exception:
             log.exception("collector %s could not be loaded; its families are left out", point.name)
     return collectors
+
+
+def _for_page(collectors: Mapping[str, Collector]) -> dict[str, Collector]:
+    """The collectors whose families the page shows.
+
+    It measures processes by itself: CPU use is meant since the scrape before, whoever looks
+    between scrapes.
+    """
+    own = {name: type(collectors[name])() for name in collectors.keys() & {"process"}}
+    return own | {name: collectors[name] for name in collectors.keys() & {"storage"}}
 
 
 def log_like_gunicorn() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from gunicorn_prometheus_core import catalogue
 from gunicorn_prometheus_core.exposition import Exposition
@@ -13,6 +15,8 @@ from gunicorn_prometheus_core.recording import Recorder, count
 from gunicorn_prometheus_core.text import Format
 
 _GZIP_LEVEL = 4
+
+T = TypeVar("T")
 
 
 #: Requests for scrapes that may be under way.
@@ -89,6 +93,17 @@ class Scrapes:
             # From here on others get the next one.
             waiting = self._next.pop(wanted).waiting
             return await asyncio.to_thread(self._render, wanted, waiting) if waiting else b""
+
+    async def alone(self, compute: Callable[[], T]) -> T:
+        """Call this in a thread, while no scrape is computed. It counts as none. Raises TooMany."""
+        if self._waiting >= _MOST_WAITING:
+            raise TooMany
+        self._waiting += 1
+        try:
+            async with self._turn:
+                return await asyncio.to_thread(compute)
+        finally:
+            self._waiting -= 1
 
     def _render(self, wanted: Wanted, scrapes: int) -> bytes:
         started = time.perf_counter()
