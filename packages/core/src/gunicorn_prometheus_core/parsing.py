@@ -111,8 +111,8 @@ def listen_addresses() -> Kind:
         return value.strip()
 
     return Kind(
-        "addresses such as 0.0.0.0, [::1]:9091, localhost:9091 or unix:/run/metrics.sock, with "
-        "commas between them",
+        "an IPv4 or IPv6 address or a host name of this machine, with or without a port as in "
+        "[::1]:9091, or unix:/path; several with commas between them",
         parse,
         ("str", "seq"),
     )
