@@ -292,7 +292,7 @@ BAD = [
     ("exporter: {cleanup: {db_files: 1}}", "must be true or false"),
     ("exporter: {redis: {ttl_seconds: -1}}", "must be seconds from 0.5 to 604800"),
     ("exporter: {redis: {ttl_seconds: .nan}}", "must be seconds"),
-    ("exporter: {redis: {sentinels: [a]}}", "must be an IPv4 or IPv6 address"),
+    ("exporter: {redis: {sentinels: [a]}}", "must be addresses such as"),
     ("exporter: {redis: {host: !!python/object:os.system ls}}", "must be a host name"),
     ("exporter: {redis: {host: '${NONE}'}}", "the variable NONE is not set; set it"),
     ("exporter: {redis: {host: '${oh no}'}}", "must begin ${{NAME}}"),
