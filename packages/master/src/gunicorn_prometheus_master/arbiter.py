@@ -14,12 +14,14 @@ from gunicorn_prometheus_core import catalogue, plugins
 from gunicorn_prometheus_core.errors import MissingPart, SettingsError
 from gunicorn_prometheus_core.recording import Directory, Recorder, sample_keys
 
-from . import activation, exits, reconfiguring
+from . import activation, backlog, exits, reconfiguring
 from .exporter import Exporter
 
 #: How a server hands its page directory and its metrics socket on in a USR2 upgrade.
 _DIRECTORY_VARIABLE = "GUNICORN_PROMETHEUS_DIRECTORY"
 _SOCKET_VARIABLE = "GUNICORN_PROMETHEUS_FD"
+
+_BACKLOG = (catalogue.LISTENER_BACKLOG, catalogue.LISTENER_BACKLOG_LIMIT)
 
 
 class PrometheusMaster(Arbiter):
@@ -58,6 +60,7 @@ class PrometheusMaster(Arbiter):
         self._signals_seen: list[str] = []
         self._ended: list[tuple[str, str]] = []
         self._ordered: dict[int, str] = {}
+        self._listeners: set[str] = set()
         os.register_at_fork(after_in_child=self._leave_socket_to_master)
         inherited = {
             name: os.environ.pop(name, None) for name in (_DIRECTORY_VARIABLE, _SOCKET_VARIABLE)
@@ -124,6 +127,7 @@ class PrometheusMaster(Arbiter):
             return
         try:
             self._record_what_was_noted()
+            self._record_backlogs()
             self._recorder.tick()
             if self._exporter is not None and not self._stopping:
                 self._exporter.tend()
@@ -139,6 +143,18 @@ class PrometheusMaster(Arbiter):
         while self._ended:
             number, cause = self._ended.pop()
             self._count(catalogue.WORKER_EXITS, worker_id=number, cause=cause)
+
+    def _record_backlogs(self) -> None:
+        assert self._recorder is not None
+        now = dict(backlog.measure(self.LISTENERS))
+        # Listeners that a reload has closed have nobody waiting.
+        self._listeners |= now.keys()
+        for name in self._listeners:
+            for family, value in zip(_BACKLOG, now.get(name, (0, 0)), strict=True):
+                # Of two masters in an upgrade, both see the same.
+                cells = self._recorder.cells("gauge_livemax", sample_keys(family, {"listener": name}))
+                with self._recorder.lock:
+                    cells.page.view[cells.at[0]] = value
 
     # Gunicorn's main loop and its signals
 
