@@ -49,6 +49,7 @@ class PrometheusMixin:
         super().load_wsgi()  # type: ignore[misc]  # the worker's
         if self._lifecycle is not None:
             try:
+                self._lifecycle.requests.application_loaded()
                 self.record_requests(self._lifecycle.requests)
             except Exception:
                 log.exception("this worker's requests are not recorded")

@@ -66,6 +66,11 @@ class Requests:
         self._errors = _single(recorder, "counter", catalogue.EXPORTER_RECORDING_ERRORS)
         self._complained = False
 
+    def application_loaded(self) -> None:
+        """The application has been loaded, and its framework with it."""
+        if self._routes is not None:
+            self._routes.discover()
+
     def begin(self) -> None:
         """A request has been read up to its body; it is in progress from now on. Never raises."""
         page, at = self._in_progress
@@ -122,7 +127,6 @@ class Requests:
         except Exception as defect:  # noqa: BLE001  the border to the request; counted and logged
             self.abandon()
             self.trouble(defect)
-            return
         try:
             self._queued(context, started)
         except Exception as defect:  # noqa: BLE001  the border to the request; counted and logged
@@ -251,8 +255,8 @@ class Requests:
             self.trouble(error)
 
     def _row(self, method: str, path: str, status: int, route: str | None) -> _Row:
-        if route is None and self._routes is not None:
-            self._routes.discover()
+        if route is None:
+            self.application_loaded()  # of its framework perhaps only with its first request
         method_text = method_label(method)
         endpoint = self._endpoints.label(path, status, route)
         if endpoint is OTHER:

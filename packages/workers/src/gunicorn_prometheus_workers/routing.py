@@ -36,7 +36,6 @@ class Routes:
         self._members = {point.name: point for point in plugins.members(plugins.ROUTES)}
         self._modules = 0
         self._resolvers: tuple[Resolver, ...] = ()
-        self.discover()
 
     def discover(self) -> None:
         """Look for frameworks that were loaded since the last time."""
