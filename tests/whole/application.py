@@ -15,6 +15,7 @@ LIVE = Gauge("app_live", "A gauge", multiprocess_mode="livesum")
 LATEST = Gauge("app_latest", "A gauge", multiprocess_mode="mostrecent")
 STARTS = Counter("app_starts_total", "Imports of this module")
 
+time.sleep(float(os.environ.get("IMPORT_SECONDS", "0")))
 STARTS.inc()
 LIVE.inc()
 
@@ -79,6 +80,13 @@ def slow(environ, start_response):
     return answer(start_response, b"slow")
 
 
+def timed(environ, start_response):
+    """Sleeps for as long as asked for, and says how long that was."""
+    began = time.perf_counter()
+    time.sleep(float(environ["QUERY_STRING"]))
+    return answer(start_response, repr(time.perf_counter() - began).encode())
+
+
 def threads(environ, start_response):
     """Counts from eight threads at the same time."""
 
@@ -141,6 +149,7 @@ ROUTES = {
     "/endless": endless,
     "/breaks": breaks,
     "/slow": slow,
+    "/timed": timed,
     "/threads": threads,
     "/child": child,
     "/pid": pid,

@@ -117,8 +117,8 @@ def test_the_same_is_counted_whatever_the_framework(server, ask, kinds, framewor
     pings = before.sum(f"{FINE}_count")
     expected, read, sent = Counter(), Counter(), Counter()
     for n in range(1, TIMES + 1):
-        for method, path, body, endpoint, status in REQUESTS:
-            endpoint = endpoints.get(endpoint, endpoint)
+        for method, path, body, of, status in REQUESTS:
+            endpoint = endpoints.get(of, of)
             answered, received = ask(gunicorn, method, path.format(n=n), body)
             assert answered == status, (method, path)
             expected[method, endpoint, status] += 1
@@ -134,8 +134,8 @@ def test_the_same_is_counted_whatever_the_framework(server, ask, kinds, framewor
     now = gunicorn.wait_counted(f"{FINE}_count", total)
     assert before.sum(f"{FINE}_count", endpoint="/ping", status="200") == pings
     found = Counter()
-    for labels, count in now.values(f"{FINE}_count").items():
-        labels = dict(labels)
+    for pairs, count in now.values(f"{FINE}_count").items():
+        labels = dict(pairs)
         if labels["endpoint"] != "/ping":
             found[labels["method"], labels["endpoint"], labels["status"]] = count
     assert found == expected
@@ -148,8 +148,8 @@ def test_the_same_is_counted_whatever_the_framework(server, ask, kinds, framewor
     assert now.sum(f"{FINE}_sum", endpoint="/slow") >= TIMES * SECONDS
     assert now.sum("gunicorn_exporter_recording_errors_total") == 0
     errors = Counter()
-    for labels, count in now.values(FAILED).items():
-        labels = dict(labels)
+    for pairs, count in now.values(FAILED).items():
+        labels = dict(pairs)
         if labels["error_type"] not in GONE:
             errors[labels["method"], labels["endpoint"], labels["error_type"]] = count
     assert errors == {("GET", "/fails", "LookupError"): TIMES}

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from gunicorn_prometheus_core import catalogue as c
-from gunicorn_prometheus_workers.asgi import Application
 from gunicorn_prometheus_core.settings import Settings
+from gunicorn_prometheus_workers.asgi import Application
 from gunicorn_prometheus_workers.requests import Requests
 
 READ, SENT = f"{c.HTTP_REQUEST_SIZE.name}_sum", f"{c.HTTP_RESPONSE_SIZE.name}_sum"

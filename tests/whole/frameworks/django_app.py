@@ -27,7 +27,7 @@ settings.configure(
 )
 
 
-class conflicts:  # noqa: N801  a middleware
+class conflicts:
     def __init__(self, get_response):
         self._get_response = get_response
 
@@ -77,7 +77,7 @@ def upload(request):
 
 
 def download(request):
-    return FileResponse(open(parts.FILE, "rb"))  # noqa: SIM115  closed by the response
+    return FileResponse(open(parts.FILE, "rb"))
 
 
 def slow(request):

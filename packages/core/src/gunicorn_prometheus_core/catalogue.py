@@ -176,7 +176,7 @@ WORKER_THREAD_WAIT = Family(
     "histogram",
     (),
     "merged",
-    "Time that connections with a request waited for a free thread of a gthread worker.",
+    "Time that connections on which something came waited for a free thread of a gthread worker.",
     FINE_SECONDS,
 )
 WORKER_BOOT = Family(

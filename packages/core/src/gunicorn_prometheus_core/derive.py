@@ -149,8 +149,9 @@ def _add_processes(sums: _Sums, processes: Sequence[Process], now: float) -> Non
         sums.add(c.WORKER_UPTIME, c.WORKER_UPTIME.name, labels, max(0.0, now - since))
 
 
-#: Gauges of workers of one number on several hosts: these are added up, of those the largest counts.
+#: Of workers of one number on several hosts these gauges are added up,
 _SUMMED_GAUGES = (c.WORKER_IN_PROGRESS, c.WORKER_CAPACITY, c.WORKER_WEBSOCKETS_OPEN)
+#: and of these the largest counts.
 _LARGEST_GAUGES = (c.WORKER_BOOT, c.WORKER_TIMEOUT)
 
 

@@ -152,7 +152,9 @@ class PrometheusMaster(Arbiter):
         for name in self._listeners:
             for family, value in zip(_BACKLOG, now.get(name, (0, 0)), strict=True):
                 # Of two masters in an upgrade, both see the same.
-                cells = self._recorder.cells("gauge_livemax", sample_keys(family, {"listener": name}))
+                cells = self._recorder.cells(
+                    "gauge_livemax", sample_keys(family, {"listener": name})
+                )
                 with self._recorder.lock:
                     cells.page.view[cells.at[0]] = value
 

@@ -36,9 +36,9 @@ def recording(handler: Any, requests: Requests) -> Any:
             finally:
                 # Bytes of headers or an error page are in response_length as well.
                 status = abs(self.code) if self.response_length else CLIENT_GONE
-                read, sent = -self._body.length, self._sent
                 about = self.command, path, status
-                requests.end(*about, started, read, sent, self._environ, self._failure)
+                seen = started, -self._body.length, self._sent
+                requests.end(*about, *seen, self._environ, self._failure)
 
         def run_application(self) -> None:
             try:

@@ -307,9 +307,7 @@ def _with_bounds(bounds: tuple[float, ...]) -> catalogue.Family:
     return dataclasses.replace(catalogue.HTTP_DURATION, buckets=buckets)
 
 
-def _known(
-    recorder: Recorder, kind: str, family: catalogue.Family, label: str
-) -> Iterator[str]:
+def _known(recorder: Recorder, kind: str, family: catalogue.Family, label: str) -> Iterator[str]:
     """The values of a label that former owners of our slot have recorded."""
     marker = json.dumps([family.storage_name])[:-1].encode()
     for key in recorder.keys(kind):

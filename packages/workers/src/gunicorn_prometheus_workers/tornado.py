@@ -210,7 +210,6 @@ class _Request(httputil.HTTPConnection):
         """The last byte has been written, or never will be."""
         if self in self._open:
             self._open.remove(self)
-            self._requests.end(
-                *(self._method, self._path, self._status or CLIENT_GONE),
-                *(self._started, self.read, self._sent, self.environ, self._failure),
-            )
+            about = self._method, self._path, self._status or CLIENT_GONE
+            seen = self._started, self.read, self._sent
+            self._requests.end(*about, *seen, self.environ, self._failure)

@@ -31,4 +31,5 @@ def route(environ: Context) -> str | None:
     if "bottle.app" not in environ:
         return None
     found = environ.get("bottle.route")
-    return "" if found is None else found.rule  # type: ignore[no-any-return]  # Bottle's
+    rule: str = "" if found is None else found.rule
+    return rule

@@ -38,5 +38,5 @@ def resolver() -> None:
 
 def _context(request: Any) -> Context:
     """The environ or scope that a request was made from."""
-    context: Context | None = getattr(request, "environ", None)
-    return request.scope if context is None else context  # type: ignore[no-any-return]  # Django's
+    context: Context = request.environ if hasattr(request, "environ") else request.scope
+    return context

@@ -47,5 +47,5 @@ def _tell_errors(application: Any, *answers: type[Exception]) -> None:
 
 def _context(request: Any) -> Context:
     """The environ or scope that a request was made from."""
-    context: Context | None = getattr(request, "scope", None)
-    return request.env if context is None else context  # type: ignore[no-any-return]  # Falcon's
+    context: Context = request.scope if hasattr(request, "scope") else request.env
+    return context

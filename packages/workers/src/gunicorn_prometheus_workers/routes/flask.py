@@ -20,14 +20,14 @@ def resolver() -> Resolver:
 
     @functools.wraps(request_context)
     def leaving_request(self: Any, environ: Context) -> Any:
-        context = request_context(self, environ)  # type: ignore[arg-type]  # an environ
+        context = request_context(self, environ)
         environ[_REQUEST] = context.request
         return context
 
     def failed(sender: Any, exception: BaseException, **_: Any) -> None:
         request.environ[ERROR] = type(exception)
 
-    Flask.request_context = leaving_request  # type: ignore[method-assign]
+    Flask.request_context = leaving_request
     got_request_exception.connect(failed, weak=False)
     return route
 
@@ -39,5 +39,6 @@ def route(environ: Context) -> str | None:
     if request is None:
         return None
     rule = request.url_rule
-    environ[ROUTE] = found = "" if rule is None else rule.rule
+    found: str = "" if rule is None else rule.rule
+    environ[ROUTE] = found
     return found

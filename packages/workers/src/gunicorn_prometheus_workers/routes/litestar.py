@@ -20,7 +20,7 @@ def resolver() -> Resolver:
             self.after_exception.append(_failed)
         await call(self, scope, receive, send)
 
-    Litestar.__call__ = listening  # type: ignore[method-assign]
+    Litestar.__call__ = listening
     return route
 
 

@@ -22,6 +22,7 @@ def resolver() -> Resolver:
         if router is None:
             return None
         matched = scope.get("route")
+        path: str | None
         if matched is not None:
             path = _own_path(scope, matched)
         else:
