@@ -13,7 +13,7 @@ from _measure import spread, table
 from _requests import NO_CONTROL_SOCKET, REQUESTS, Side, compared, one_round, served
 from gunicorn import version_info
 
-ROUNDS = 20
+ROUNDS = 6
 
 #: Plain eventlet on Gunicorn 26 and later: our worker without metrics, patched as with them.
 EVENTLET = "gunicorn_prometheus_workers._eventlet.EventletWorker"
@@ -58,9 +58,8 @@ def sides(kind: Kind) -> list[Side]:
     ]
 
 
-def measure(name: str) -> list[str]:
+def measure(name: str, kind: Kind) -> list[str]:
     """The row of one kind."""
-    kind = KINDS[name]
     both = sides(kind)
     rounds = []
     for number in range(ROUNDS):
@@ -78,7 +77,7 @@ def measure(name: str) -> list[str]:
 def run(names: list[str]) -> None:
     rows = []
     for name in names:
-        rows.append(measure(name))
+        rows.append(measure(name, KINDS[name]))
         print(*rows[-1], sep="  ", flush=True)
     table(
         f"CPU us of a request, median of {ROUNDS} rounds of {REQUESTS:,} requests "

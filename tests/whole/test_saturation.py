@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from gunicorn import version_info
 
 BUSY, CAPACITY = "gunicorn_worker_busy_seconds_total", "gunicorn_worker_capacity"
 BACKLOG, LIMIT = "gunicorn_listener_backlog", "gunicorn_listener_backlog_limit"
@@ -82,15 +83,15 @@ def test_the_backlog_is_the_connections_that_really_wait(server, tmp_path):
     now = gunicorn.scrape()
     assert now.sum(LIMIT, listener=tcp) == now.sum(LIMIT, listener=unix) == 50
     assert now.sum(BACKLOG) == 0
-    busy = threading.Thread(target=gunicorn.get, args=("/slow?6",))
+    busy = threading.Thread(target=gunicorn.get, args=("/slow?4",))
     busy.start()
     gunicorn.wait_counted("gunicorn_worker_requests_in_progress", 1)
     address = ("127.0.0.1", gunicorn.port)
     with waiting(7, lambda: socket.create_connection(address)), waiting(3, connect_unix):
         gunicorn.wait_counted(BACKLOG, 7, listener=tcp)
         gunicorn.wait_counted(BACKLOG, 3, listener=unix)
-        busy.join()
-        gunicorn.wait_counted(BACKLOG, 0)
+    busy.join()
+    gunicorn.wait_counted(BACKLOG, 0)
 
 
 def test_the_wait_for_a_thread_is_shown(server, kinds):
@@ -139,6 +140,15 @@ def test_a_silent_worker_can_be_seen_before_it_is_killed(server, wait):
     busy.join()
     assert gunicorn.get("/ping")[0] == 200
     wait(lambda: gunicorn.scrape().sum(AGE) < 2, "the worker has given a sign of life")
+
+
+@pytest.mark.compat
+@pytest.mark.kinds(lambda kind: kind.name == "sync" and version_info >= (25,))
+def test_dirty_workers_are_counted(server, kind):
+    dirty = ["--dirty-app", "dirty_application:Dirty", "--dirty-workers", "2"]
+    gunicorn = server("-w", "1", *kind.arguments(), *dirty).start()
+    gunicorn.wait_counted("gunicorn_dirty_workers", 2)
+    assert gunicorn.scrape().sum("gunicorn_workers") == 1
 
 
 @pytest.mark.compat

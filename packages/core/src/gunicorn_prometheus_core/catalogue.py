@@ -257,6 +257,13 @@ LISTENER_BACKLOG_LIMIT = Family(
     "merged",
     "Connections that can wait to be accepted; the system turns away those beyond.",
 )
+DIRTY_WORKERS = Family(
+    "gunicorn_dirty_workers",
+    "gauge",
+    (),
+    "merged",
+    "Dirty workers of Gunicorn 25 and later that are alive; absent where none are configured.",
+)
 WORKERS = Family(
     "gunicorn_workers",
     "gauge",

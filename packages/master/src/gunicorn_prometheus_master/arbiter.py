@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -14,13 +15,14 @@ from gunicorn_prometheus_core import catalogue, plugins
 from gunicorn_prometheus_core.errors import MissingPart, SettingsError
 from gunicorn_prometheus_core.recording import Directory, Recorder, sample_keys
 
-from . import activation, backlog, exits, reconfiguring
+from . import activation, backlog, exits, reconfiguring, sampling
 from .exporter import Exporter
 
 #: How a server hands its page directory and its metrics socket on in a USR2 upgrade.
 _DIRECTORY_VARIABLE = "GUNICORN_PROMETHEUS_DIRECTORY"
 _SOCKET_VARIABLE = "GUNICORN_PROMETHEUS_FD"
 
+_DIRTY_SECONDS = 5.0
 _BACKLOG = (catalogue.LISTENER_BACKLOG, catalogue.LISTENER_BACKLOG_LIMIT)
 
 
@@ -42,6 +44,7 @@ class PrometheusMaster(Arbiter):
     _stopping = False
     _reexecuting = False
     _complained = False
+    _next_look = 0.0
 
     @classmethod
     def promote(cls, arbiter: Any) -> None:
@@ -121,6 +124,13 @@ class PrometheusMaster(Arbiter):
             with self._recorder.lock:
                 cells.page.view[cells.at[0]] += amount
 
+    def _set(self, family: catalogue.Family, value: float, **labels: str) -> None:
+        if self._recorder is not None:
+            # The largest, since of two masters in an upgrade both see the same listeners.
+            cells = self._recorder.cells("gauge_livemax", sample_keys(family, labels))
+            with self._recorder.lock:
+                cells.page.view[cells.at[0]] = value
+
     def _tend(self) -> None:
         """Whatever is due now; Gunicorn's main loop comes here about once a second."""
         if self._recorder is None:
@@ -128,6 +138,7 @@ class PrometheusMaster(Arbiter):
         try:
             self._record_what_was_noted()
             self._record_backlogs()
+            self._record_dirty_workers()
             self._recorder.tick()
             if self._exporter is not None and not self._stopping:
                 self._exporter.tend()
@@ -145,18 +156,19 @@ class PrometheusMaster(Arbiter):
             self._count(catalogue.WORKER_EXITS, worker_id=number, cause=cause)
 
     def _record_backlogs(self) -> None:
-        assert self._recorder is not None
         now = dict(backlog.measure(self.LISTENERS))
         # Listeners that a reload has closed have nobody waiting.
         self._listeners |= now.keys()
         for name in self._listeners:
             for family, value in zip(_BACKLOG, now.get(name, (0, 0)), strict=True):
-                # Of two masters in an upgrade, both see the same.
-                cells = self._recorder.cells(
-                    "gauge_livemax", sample_keys(family, {"listener": name})
-                )
-                with self._recorder.lock:
-                    cells.page.view[cells.at[0]] = value
+                self._set(family, value, listener=name)
+
+    def _record_dirty_workers(self) -> None:
+        # Gunicorn before 25 has none. To look for them takes some milliseconds.
+        arbiter = getattr(self, "dirty_arbiter_pid", 0)
+        if arbiter and time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + _DIRTY_SECONDS
+            self._set(catalogue.DIRTY_WORKERS, sampling.children(arbiter))
 
     # Gunicorn's main loop and its signals
 

@@ -36,13 +36,13 @@ class Application:
     ) -> None:
         self._application = application
         self._requests = requests
+        self._excluded = requests.excluded
         self._client_gone = client_gone
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Called by the server, with a scope of whatever type."""
         kind = scope["type"]
-        excluded = self._requests.excluded
-        if excluded is not None and kind != "lifespan" and excluded(_path(scope)):
+        if kind == "lifespan" or (self._excluded is not None and self._excluded(_path(scope))):
             return self._application(scope, receive, send)
         if kind == "http":
             return self._http(scope, receive, send)

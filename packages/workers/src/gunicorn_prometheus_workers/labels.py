@@ -87,17 +87,16 @@ class Values:
 class Endpoints:
     """What the label ``endpoint`` of requests is."""
 
-    def __init__(self, limit: int, known: Iterable[str] = (), *, told_apart: bool = True) -> None:
+    def __init__(self, limit: int, known: Iterable[str] = ()) -> None:
         self._values = Values(limit, known)
-        self._told_apart = told_apart
 
     def label(self, path: str, status: int, route: str | None = None) -> str:
         """The endpoint of a request for a path that was answered with this status.
 
         ``route`` is what its framework has to say: a route, "" where it has
-        none for it, None where nobody knows.
+        none for it, None where nobody knows; or ``_all_`` for any request.
         """
-        if not self._told_apart:
+        if route == ALL:
             return ALL
         if status == _METHOD_NOT_ALLOWED or route == "":
             # With 405, or strangers could multiply all endpoints by all methods.

@@ -20,7 +20,7 @@ from gunicorn_prometheus_core.settings import Settings
 
 from .labels import OTHER, UNKNOWN, Endpoints, Values, clean, excluding, method_label
 from .queueing import Distribution, QueueTimes, stamp_in
-from .routing import ERROR, Context, Routes, nowhere
+from .routing import ERROR, Context, Resolver, Routes, everywhere, unknown
 
 _BYTES = catalogue.SIZE_BYTES
 #: What the documents of other servers call a request whose client went away unanswered.
@@ -44,7 +44,6 @@ class Requests:
         self._endpoints = Endpoints(
             settings.endpoint_limit,
             _known(recorder, "histogram", catalogue.HTTP_REQUEST_SIZE, "endpoint"),
-            told_apart=settings.endpoint != "none",
         )
         self._error_types = Values(
             settings.label_limit,
@@ -55,7 +54,9 @@ class Requests:
             ),
         )
         self._routes = Routes() if settings.endpoint == "route" else None
-        self._find_route = nowhere if self._routes is None else self._routes.find
+        self._find_route: Resolver = unknown if settings.endpoint == "path" else everywhere
+        if self._routes is not None:
+            self._find_route = self._routes.find
         self._queue = QueueTimes(recorder) if settings.queue_time else None
         #: Tells of a path whether its requests are not to be recorded; None if all are.
         self.excluded = excluding(settings.excluded_paths)

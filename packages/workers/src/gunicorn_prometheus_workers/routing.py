@@ -15,6 +15,8 @@ from typing import Any
 from gunicorn_prometheus_core import plugins
 from gunicorn_prometheus_core.logs import log
 
+from .labels import ALL
+
 #: Key in an environ or scope. The application, or a resolver, sets it to the route of the request:
 #: a text that is the same for all requests of its kind; "" if there is no route for it.
 ROUTE = "gunicorn_prometheus.route"
@@ -62,5 +64,10 @@ class Routes:
         return route
 
 
-def nowhere(context: Context) -> None:
+def unknown(context: Context) -> None:
     """The route of a request where routes are not asked for."""
+
+
+def everywhere(context: Context) -> str:
+    """The route of a request where endpoints are not told apart."""
+    return ALL
