@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import runpy
 import sys
+import traceback
 from types import ModuleType
 from typing import Any
 
@@ -39,7 +40,7 @@ def _settings() -> dict[str, Any]:
 
     prepare_master(instrumented)
     path = get_default_config_file()
-    own = runpy.run_path(path, run_name="__config__") if path is not None else {}
+    own = _read(path) if path is not None else {}
     ours = {}
     # What can't be used ends the start a moment later, where it is logged.
     with contextlib.suppress(SettingsError):
@@ -47,6 +48,16 @@ def _settings() -> dict[str, Any]:
         given = {name: getattr(settings, f"gunicorn_{name}") for name in _SETTINGS}
         ours = {name: value for name, value in given.items() if value is not None}
     return ours | own
+
+
+def _read(path: str) -> dict[str, Any]:
+    """The user's own configuration; a mistake there ends the process, as with Gunicorn itself."""
+    try:
+        return runpy.run_path(path, run_name="__config__")
+    except Exception:  # noqa: BLE001  whatever stands there
+        print(f"Failed to read config file: {path}", file=sys.stderr)
+        traceback.print_exc()
+        sys.exit(1)
 
 
 sys.modules[__name__].__class__ = _Configuration

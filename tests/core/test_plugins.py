@@ -63,7 +63,7 @@ def test_a_missing_part_of_a_third_party_names_what_is_installed():
         plugins.load(plugins.STORAGE, "thrid")
     assert str(error.value) == (
         "nothing installed provides 'thrid' in gunicorn_prometheus.storage: "
-        "installed are: ['broken', 'first', 'second']"
+        "installed are: broken, first, second"
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import os
 import re
 import shutil
@@ -18,7 +17,8 @@ from gunicorn.util import load_class
 
 import gunicorn_prometheus_exporter as facade
 from gunicorn_prometheus_core.catalogue import FAMILIES
-from gunicorn_prometheus_core.settings import Settings
+from gunicorn_prometheus_core.configuration import FILE_VARIABLE
+from gunicorn_prometheus_core.settings import DECLARATIONS
 
 GENERATED = ("README.md", "docs/metrics.md", "docs/settings.md")
 
@@ -90,7 +90,9 @@ def test_every_metric_that_is_named_exists(pages: dict[str, str]) -> None:
 
 
 def test_every_setting_that_is_named_exists(pages: dict[str, str]) -> None:
-    known = {field.metadata["env"] for field in dataclasses.fields(Settings)}
+    known = {declared.variable for declared in DECLARATIONS.values()}
+    known |= {f"{declared.variable}_FILE" for declared in DECLARATIONS.values() if declared.secret}
+    known |= {FILE_VARIABLE}
     pattern = r"\b(?:GUNICORN_PROMETHEUS|PROMETHEUS|REDIS|SIDECAR|CLEANUP)_[A-Z_]*[A-Z]\b"
     for page, text in pages.items():
         assert set(re.findall(pattern, text)) <= known, page
@@ -113,7 +115,7 @@ def test_the_page_about_workers_has_every_worker_and_its_extra(
     rows = re.findall(
         r"^\| .*? \| `(\w+)` \| (?:`(\w+)`)? ?\|", pages["docs/workers.md"], re.MULTILINE
     )
-    workers = {name for name in facade.__all__ if name != "PrometheusMaster"}
+    workers = {name for name in facade.__all__ if re.fullmatch("Prometheus.*Worker", name)}
     assert {name for name, _ in rows} == workers
     code = "import sys, gunicorn_prometheus_exporter as facade\n"
     code += "for name in sys.argv[1:]: print(getattr(facade, name).__module__)"

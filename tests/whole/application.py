@@ -4,7 +4,15 @@ import os
 import threading
 import time
 
-from prometheus_client import Counter, Gauge, Histogram, Summary
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Summary,
+    generate_latest,
+    multiprocess,
+)
 
 from gunicorn_prometheus_storage_mmap import backend
 
@@ -134,6 +142,13 @@ def series(environ, start_response):
     return answer(start_response, b"made")
 
 
+def metrics(environ, start_response):
+    """Serves metrics as prometheus_client's documentation says, where nobody serves them for it."""
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)
+    return answer(start_response, generate_latest(registry))
+
+
 def answer(start_response, body, status="200 OK"):
     start_response(status, [("Content-Length", str(len(body)))])
     return [body]
@@ -141,6 +156,7 @@ def answer(start_response, body, status="200 OK"):
 
 ROUTES = {
     "/": front,
+    "/metrics": metrics,
     "/ping": ping,
     "/upload": upload,
     "/download": download,

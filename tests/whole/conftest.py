@@ -207,6 +207,8 @@ class Server:
         self.directory = directory
         self.options = list(options)
         self.app = app
+        #: Where it is started.
+        self.working_directory = APP.parent
         self.environment = {
             "PROMETHEUS_METRICS_PORT": str(self.metrics_port),
             "PROMETHEUS_BIND_ADDRESS": self.host,
@@ -229,7 +231,7 @@ class Server:
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [*self.prefix, GUNICORN, *options, *self.options, self.app],
-                cwd=APP.parent,
+                cwd=self.working_directory,
                 env=environment | self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

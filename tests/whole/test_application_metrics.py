@@ -51,6 +51,16 @@ def test_gauges_of_the_dead_and_the_living(server, wait):
     assert gunicorn.scrape().sum("app_latest") == 5
 
 
+@pytest.mark.parametrize("preload", [[], ["--preload"]], ids=["loaded by workers", "preloaded"])
+def test_an_application_that_serves_metrics_itself_finds_those_of_all_workers(server, preload):
+    gunicorn = server("-w", "2", *preload).start()
+    for _ in range(10):
+        gunicorn.get("/")
+    status, text = gunicorn.get("/metrics")
+    assert status == 200
+    assert b"\napp_hellos_total 10.0\n" in text
+
+
 def test_prometheus_clients_own_collector_reads_our_directory(server, tmp_path):
     gunicorn = server("-w", "2", PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "pages")).start()
     for _ in range(10):

@@ -8,7 +8,7 @@ server go by the same values, whatever becomes of the file meanwhile.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from . import document
@@ -18,6 +18,9 @@ from .settings import DECLARATIONS, Declaration, Origin, Settings, default, show
 #: Variable with the path of the YAML file.
 FILE_VARIABLE = "GUNICORN_PROMETHEUS_CONFIG"
 _IN_THE_ENVIRONMENT = "from the environment"
+#: In Kubernetes a service named redis makes REDIS_PORT begin so, in every pod beside it.
+#: https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables
+_OF_A_SERVICE = "tcp://"
 
 _in_force: Settings | None = None
 
@@ -26,20 +29,28 @@ def load(environ: Mapping[str, str] | None = None, path: str | None = None) -> S
     """Read the settings from the environment and from the YAML file that it or ``path`` names.
 
     A variable that is set but empty counts as not set, as container manifests
-    leave them. Raises :class:`~gunicorn_prometheus_core.errors.SettingsError`.
+    leave them; so does a ``REDIS_PORT`` that is not meant for us. Raises
+    :class:`~gunicorn_prometheus_core.errors.SettingsError`.
     """
     environ = os.environ if environ is None else environ
     path = path or environ.get(FILE_VARIABLE, "").strip() or None
     written = _written(path, environ) if path else {}
+    variables = {
+        name: _Given(name, text, _IN_THE_ENVIRONMENT)
+        for name, text in environ.items()
+        if text.strip() and not (name == "REDIS_PORT" and text.startswith(_OF_A_SERVICE))
+    }
     values: dict[str, Any] = {}
     origins: dict[str, Origin] = {}
     for name, declared in DECLARATIONS.items():
-        given = _from_environment(declared, environ) or written.get(name)
+        given = _given(declared, variables, declared.variable, "_FILE")
+        given = given or _given(declared, written, declared.path, "_file")
         if given is not None:
             values[name] = _parsed(name, declared, given)
-            origins[name] = given.origin
+            origins[name] = given.origin(secret=declared.secret)
     _resolve_storage(values, origins)
     settings = Settings(**values, origins=origins)
+    _check_directory(settings)
     if settings.storage == "redis":
         _check_redis(settings)
     return settings
@@ -70,82 +81,66 @@ def in_force() -> Settings:
 
 
 class _Given(NamedTuple):
+    """A text as it is given, before it is known whether it can be used."""
+
+    name: str
     text: str
-    origin: Origin
-    #: What it is in YAML; None for what can be meant as anything.
-    kind: str | None = None
+    place: str
+    #: What it is in YAML; what comes from the environment can be meant as anything.
+    kind: str = "given"
 
-
-def _from_environment(declared: Declaration, environ: Mapping[str, str]) -> _Given | None:
-    origin = Origin(declared.variable, _IN_THE_ENVIRONMENT)
-    text = environ.get(declared.variable, "")
-    given = _Given(text, origin) if text.strip() else None
-    if declared.secret:
-        at = Origin(f"{declared.variable}_FILE", _IN_THE_ENVIRONMENT)
-        file = environ.get(at.name, "").strip()
-        return _secret(given, _Given(file, at) if file else None)
-    return given
+    def origin(self, *, secret: bool) -> Origin:
+        return Origin(self.name, "(a secret)" if secret else repr(self.text), self.place)
 
 
 def _written(path: str, environ: Mapping[str, str]) -> dict[str, _Given]:
-    """What the file says, by the names of the fields."""
-    known = {where: name for name, declared in DECLARATIONS.items() for where in _paths(declared)}
-    found = {
-        where: _Given(value.text, Origin(where, value.place), value.kind)
-        for where, value in document.read(path, known, environ).items()
+    """What the file says, by its own names."""
+    known = [declared.path for declared in DECLARATIONS.values()]
+    known += [f"{declared.path}_file" for declared in DECLARATIONS.values() if declared.secret]
+    values = document.read(path, known, environ)
+    return {
+        name: _Given(name, value.text, value.place, value.kind)
+        for name, value in values.items()
         if value.kind != "null" and value.text.strip()
     }
-    written = {}
-    for name, declared in DECLARATIONS.items():
-        given = found.get(declared.path)
-        if declared.secret:
-            given = _secret(given, found.get(f"{declared.path}_file"))
-        if given is not None:
-            written[name] = given
-    return written
 
 
-def _paths(declared: Declaration) -> Iterator[str]:
-    yield declared.path
-    if declared.secret:
-        yield f"{declared.path}_file"
-
-
-def _secret(given: _Given | None, file: _Given | None) -> _Given | None:
-    """A secret that is given itself, or in a file."""
-    if file is None:
+def _given(
+    declared: Declaration, found: Mapping[str, _Given], name: str, file: str
+) -> _Given | None:
+    """What is found of a setting under its name, or for a secret in the file that is named."""
+    given, pointer = found.get(name), found.get(name + file) if declared.secret else None
+    if pointer is None:
         return given
+    where = pointer.origin(secret=False)
     if given is not None:
-        raise SettingsError(f"{given.origin} and {file.origin}: not both")
+        raise SettingsError(f"{given.origin(secret=True)} and {where}: not both")
     try:
-        with open(file.text, encoding="utf-8") as opened:
+        with open(pointer.text, encoding="utf-8") as opened:
             text = opened.read().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise SettingsError(
-            f"{file.origin.name}={file.text!r} ({file.origin.place}): can't be read: {why}; "
-            "it has to be a file that holds nothing but the secret"
+            f"{where}: can't be read: {why}; it has to be a file that holds nothing but the secret"
         ) from None
     if not text:
-        raise SettingsError(f"{file.origin.name}={file.text!r} ({file.origin.place}): is empty")
-    return _Given(text, file.origin)
+        raise SettingsError(f"{where}: is empty; it has to hold the secret")
+    return pointer._replace(text=text, kind="given")
 
 
 def _parsed(name: str, declared: Declaration, given: _Given) -> Any:
     kind = declared.kind
-    text = "(a secret)" if declared.secret else repr(given.text)
-    problem = ""
-    if given.kind in (None, "given", *kind.yaml):
+    without = ""
+    if given.kind in ("given", *kind.yaml):
         try:
             return kind.parse(given.text)
         except ValueError:
             pass
     elif given.kind == "str":
-        problem = ", without quotation marks"
-    otherwise = shown(default(name)) or "not set"
+        without = ", without quotation marks"
     raise SettingsError(
-        f"{given.origin.name}={text} ({given.origin.place}): "
-        f"must be {kind.allowed}{problem} (default: {otherwise})"
+        f"{given.origin(secret=declared.secret)}: must be {kind.allowed}{without} "
+        f"(default: {shown(default(name)) or 'not set'})"
     ) from None
 
 
@@ -155,11 +150,8 @@ def _resolve_storage(values: dict[str, Any], origins: dict[str, Origin]) -> None
     contradiction = (values.get("storage") == "redis") != values.get("redis_enabled", False)
     if storage and redis and contradiction:
         if (storage.place == _IN_THE_ENVIRONMENT) == (redis.place == _IN_THE_ENVIRONMENT):
-            enabled = shown(values["redis_enabled"])
             raise SettingsError(
-                f"{storage.name}={values['storage']} ({storage.place}) and "
-                f"{redis.name}={enabled} ({redis.place}): they contradict each other; "
-                "leave one of them out"
+                f"{storage} and {redis}: they contradict each other; leave one of them out"
             )
         weaker = "redis_enabled" if storage.place == _IN_THE_ENVIRONMENT else "storage"
         del values[weaker], origins[weaker]
@@ -169,6 +161,15 @@ def _resolve_storage(values: dict[str, Any], origins: dict[str, Origin]) -> None
     elif "redis_enabled" in values:
         values["storage"] = "redis" if values["redis_enabled"] else default("storage")
         origins["storage"] = origins["redis_enabled"]
+
+
+def _check_directory(settings: Settings) -> None:
+    path = settings.multiproc_dir
+    if path is not None and os.path.exists(path) and not os.path.isdir(path):
+        raise SettingsError(
+            f"{settings.said('multiproc_dir')}: "
+            "must be a directory, or a path where one can be made"
+        )
 
 
 def _check_redis(settings: Settings) -> None:

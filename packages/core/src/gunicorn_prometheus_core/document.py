@@ -154,16 +154,14 @@ def _first(known: Collection[str]) -> str:
 
 
 def _suggestion(name: str, known: Collection[str]) -> str:
+    """What could be meant: a name beside it, or the same name elsewhere."""
     above, _, last = name.rpartition(".")
     depth = name.count(".") + 1
     beside = {".".join(one.split(".")[:depth]) for one in known if one.startswith(above)}
-    ends = {one.rpartition(".")[2]: one for one in known}
-    close = difflib.get_close_matches(name, beside, 1, 0.7)
-    if not close:
-        close = [ends[one] for one in difflib.get_close_matches(last, ends, 1, 0.7)]
-    if not close:
-        sections = {one.rpartition(".")[0] for one in known}
-        close = [one for one in sections if one.rpartition(".")[2] == last]
-    if close:
-        return f"; did you mean {close[0]}?"
+    elsewhere = {*known, *(one.rpartition(".")[0] for one in known)}
+    for candidates in (beside, elsewhere):
+        ends = {one.rpartition(".")[2]: one for one in sorted(candidates)}
+        close = difflib.get_close_matches(last, ends, 1, 0.7)
+        if close:
+            return f"; did you mean {ends[close[0]]}?"
     return f"; allowed here: {', '.join(sorted(one.rpartition('.')[2] for one in beside))}"

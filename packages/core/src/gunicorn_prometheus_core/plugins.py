@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from .errors import MissingPart
+from .errors import MissingPart, SettingsError
+from .settings import Settings
 
 STORAGE = "gunicorn_prometheus.storage"
 WORKERS = "gunicorn_prometheus.workers"
@@ -48,10 +49,28 @@ def load(group: str, name: str) -> Any:
     """
     point = find(group, name)
     if point is None:
-        remedy = REMEDIES.get((group, name))
-        hint = f"pip install {remedy}" if remedy else f"installed are: {names(group) or 'none'}"
-        raise MissingPart(f"nothing installed provides {name!r} in {group}: {hint}")
+        raise MissingPart(f"nothing installed provides {name!r} in {group}: {_remedy(group, name)}")
     return point.load()
+
+
+def _remedy(group: str, name: str) -> str:
+    """What to do when it is not installed."""
+    distribution = REMEDIES.get((group, name))
+    if distribution is not None:
+        return f"pip install {distribution}"
+    return f"installed are: {', '.join(names(group)) or 'none'}"
+
+
+def backend(settings: Settings) -> EntryPoint:
+    """The entry point of the storage backend that the settings name, not loaded.
+
+    Raises :class:`~gunicorn_prometheus_core.errors.SettingsError` when it is not installed.
+    """
+    point = find(STORAGE, settings.storage)
+    if point is None:
+        said, remedy = settings.said("storage"), _remedy(STORAGE, settings.storage)
+        raise SettingsError(f"{said}: must be the name of an installed storage backend; {remedy}")
+    return point
 
 
 def members(group: str) -> Iterator[EntryPoint]:

@@ -39,13 +39,14 @@ class Declaration:
 
 
 class Origin(NamedTuple):
-    """Where a value came from: how it is called there, and where that is."""
+    """Where a value came from: how it is called there, what is written there, and where that is."""
 
     name: str
+    value: str
     place: str
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.place})"
+        return f"{self.name}={self.value} ({self.place})"
 
 
 def _setting(
@@ -322,6 +323,7 @@ class Settings:
         parsing.flag(),
         "Serve no metrics from this server, because a sidecar reads its pages. To a storage that "
         "hosts share its metrics are published all the same.",
+        fixed=True,
     )
     sidecar_update_interval: float = _setting(
         "sidecar.update_interval",
@@ -418,12 +420,11 @@ class Settings:
 
     def said(self, name: str) -> str:
         """How a message speaks of a setting: name, value, and where that came from."""
-        declared = declaration(name)
-        value = "(a secret)" if declared.secret else shown(getattr(self, name))
         origin = self.origins.get(name)
         if origin is None:
-            return f"{declared.variable}={value} (the default)"
-        return f"{origin.name}={value} ({origin.place})"
+            value = "(a secret)" if DECLARATIONS[name].secret else shown(getattr(self, name))
+            origin = Origin(DECLARATIONS[name].variable, value, "the default")
+        return str(origin)
 
     def dumps(self) -> str:
         """As a JSON text, secrets included, for :meth:`loads` in another process."""
@@ -448,11 +449,6 @@ DECLARATIONS: Mapping[str, Declaration] = {
     for one in dataclasses.fields(Settings)
     if "declared" in one.metadata
 }
-
-
-def declaration(name: str) -> Declaration:
-    """What is declared of the field of that name."""
-    return DECLARATIONS[name]
 
 
 def default(name: str) -> Any:

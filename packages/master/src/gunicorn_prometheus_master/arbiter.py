@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 from gunicorn.arbiter import Arbiter
@@ -15,7 +15,7 @@ from gunicorn_prometheus_core import catalogue, plugins
 from gunicorn_prometheus_core.errors import MissingPart, SettingsError
 from gunicorn_prometheus_core.recording import Directory, Recorder, sample_keys
 
-from . import activation, backlog, exits, reconfiguring, sampling
+from . import backlog, exits, reconfiguring, sampling
 from .exporter import Exporter
 
 #: How a server hands its page directory and its metrics socket on in a USR2 upgrade.
@@ -37,6 +37,7 @@ class PrometheusMaster(Arbiter):
     running: ClassVar[PrometheusMaster | None] = None
 
     worker_class: Any
+    _instrument: Callable[[Any], Any] = staticmethod(lambda worker_class: worker_class)
     _directory: Directory | None = None
     _recorder: Recorder | None = None
     _exporter: Exporter | None = None
@@ -47,12 +48,15 @@ class PrometheusMaster(Arbiter):
     _next_look = 0.0
 
     @classmethod
-    def promote(cls, arbiter: Any) -> None:
+    def promote(cls, arbiter: Any, instrument: Callable[[Any], Any] | None = None) -> None:
         """Turn an Arbiter that is about to start into a PrometheusMaster.
 
-        A subclass of Arbiter stays one; ours comes before it.
+        A subclass of Arbiter stays one; ours comes before it. ``instrument``
+        gives the class of workers to be used in place of another.
         """
         own = type(arbiter)
+        if instrument is not None:
+            arbiter._instrument = instrument
         arbiter.__class__ = cls if own is Arbiter else type(cls.__name__, (cls, own), {})
 
     def start(self) -> None:
@@ -70,11 +74,11 @@ class PrometheusMaster(Arbiter):
         }
         try:
             self._settings = reconfiguring.first()
+            self.worker_class = self._instrument(self.worker_class)
         except (SettingsError, MissingPart) as error:
             self.log.error("%s", error)
             sys.exit(1)
         PrometheusMaster.running = self
-        self.worker_class = activation.instrumented(self.worker_class)
         self._begin(inherited[_DIRECTORY_VARIABLE], inherited[_SOCKET_VARIABLE])
         try:
             super().start()
@@ -191,7 +195,10 @@ class PrometheusMaster(Arbiter):
     def setup(self, app: Any) -> None:
         """Part of a reload, between reading Gunicorn's configuration and making new workers."""
         super().setup(app)
-        self.worker_class = activation.instrumented(self.worker_class)
+        try:
+            self.worker_class = self._instrument(self.worker_class)
+        except MissingPart as error:
+            self.log.error("new workers record nothing: %s", error)
         settings = reconfiguring.again(self._settings)
         if settings != self._settings:
             self._settings = settings

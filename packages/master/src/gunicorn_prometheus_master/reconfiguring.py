@@ -43,10 +43,7 @@ def again(before: Settings) -> Settings:
 
 def _checked(settings: Settings) -> Settings:
     """Settings that every part of this server can work with."""
-    try:
-        _present(settings.storage)
-    except MissingPart as error:
-        raise SettingsError(f"{settings.said('storage')}: {error}") from None
+    plugins.backend(settings)
     if settings.sidecar_mode and settings.storage == "mmap" and settings.multiproc_dir is None:
         raise SettingsError(
             f"{settings.said('sidecar_mode')}: a sidecar would not find these metrics; set "
@@ -56,9 +53,3 @@ def _checked(settings: Settings) -> Settings:
     if plugins.find(plugins.SERVER, "check") is not None and not settings.sidecar_mode:
         plugins.load(plugins.SERVER, "check")(settings)
     return settings
-
-
-def _present(storage: str) -> None:
-    """Raise MissingPart if no such storage is installed; don't load it."""
-    if plugins.find(plugins.STORAGE, storage) is None:
-        plugins.load(plugins.STORAGE, storage)

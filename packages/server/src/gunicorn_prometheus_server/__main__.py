@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
             storage = stack.enter_context(contextlib.closing(pages.open(effective, directory)))
             backend = None
             if effective.storage != "mmap":
-                backend = plugins.load(plugins.STORAGE, effective.storage)()
+                backend = plugins.backend(effective).load()()
                 backend = backend.open(effective, directory)
             recorder = pages.activate(directory)
             stack.callback(recorder.close)

@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from gunicorn_prometheus_core.errors import SettingsError
 from gunicorn_prometheus_core.logs import log
 from gunicorn_prometheus_core.settings import Settings
 
@@ -88,8 +87,7 @@ def prepare(
 
     ``inherited`` is the directory of the server this one takes over from (USR2).
     A configured directory that can't be used is logged and replaced by a
-    private one. Raises SettingsError when the setting names something that is
-    no directory, and OSError when not even a private one can be made.
+    private one. Raises OSError when not even a private one can be made.
     """
     if inherited is not None:
         return PageDirectory(inherited, access_to(inherited, uid, gid))
@@ -108,11 +106,6 @@ def prepare(
 def _configured(settings: Settings, uid: int, gid: int) -> PageDirectory:
     assert settings.multiproc_dir is not None
     path = os.path.abspath(settings.multiproc_dir)
-    if os.path.exists(path) and not os.path.isdir(path):
-        raise SettingsError(
-            f"{settings.said('multiproc_dir')}: "
-            "must be a directory, or a path where one can be made"
-        )
     os.makedirs(path, mode=0o750, exist_ok=True)
     if os.geteuid() == 0 and uid != 0 and not os.listdir(path):
         os.chown(path, uid, gid)

@@ -61,6 +61,8 @@ class Lifecycle:
         #: Whether a signal has asked the worker to end.
         self.signalled = False
         recorder.bind("worker")
+        # Where the application serves metrics itself, prometheus_client finds them by this.
+        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", recorder.directory)
         self.requests = Requests(recorder, in_force())
         if worker.capacity is not None:
             self._set(catalogue.WORKER_CAPACITY, {}, worker.capacity)
