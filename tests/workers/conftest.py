@@ -18,7 +18,7 @@ from gunicorn.glogging import Logger
 from gunicorn.http import wsgi
 
 from gunicorn_prometheus_core.recording import Cells
-from gunicorn_prometheus_core.settings import declaration, shown
+from gunicorn_prometheus_core.settings import DECLARATIONS, shown
 from gunicorn_prometheus_workers.sync import PrometheusWorker
 
 ADDRESS = ("127.0.0.1", 40000)
@@ -132,7 +132,7 @@ def in_force(monkeypatch):
 
     def put(**values):
         for name, value in values.items():
-            monkeypatch.setenv(declaration(name).variable, shown(value))
+            monkeypatch.setenv(DECLARATIONS[name].variable, shown(value))
 
     return put
 

@@ -345,8 +345,8 @@ class Settings:
         "GUNICORN_PROMETHEUS_ENDPOINT_LIMIT",
         100,
         parsing.integer(0, 100_000),
-        "Most distinct paths in the label endpoint per worker, and a tenth of the most routes; "
-        "what is beyond becomes _other_.",
+        "Most distinct paths in the label endpoint per worker; there may be ten times as many "
+        "routes. What is beyond becomes _other_.",
     )
     label_limit: int = _setting(
         "requests.label_limit",
