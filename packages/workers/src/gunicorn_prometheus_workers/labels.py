@@ -44,7 +44,7 @@ def path_text(path: str) -> str:
     """A path as servers give it, a character for each byte, as a label value."""
     path = path[:_LONGEST]
     if path.isascii():
-        return clean(path)
+        return path if path.isprintable() else clean(path)
     return clean(path.encode("latin-1", "replace").decode("utf-8", "replace"))
 
 

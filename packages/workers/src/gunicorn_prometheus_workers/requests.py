@@ -65,6 +65,10 @@ class Requests:
         gauge = _single(recorder, "gauge_liveall", catalogue.WORKER_IN_PROGRESS)
         self._in_progress = gauge.page, gauge.at[0]
         self._errors = _single(recorder, "counter", catalogue.EXPORTER_RECORDING_ERRORS)
+        self._folded_endpoints, self._folded_types = (
+            _single(recorder, "counter", catalogue.EXPORTER_FOLDED, label=label)
+            for label in ("endpoint", "error_type")
+        )
         self._complained = False
 
     def application_loaded(self) -> None:
@@ -230,7 +234,7 @@ class Requests:
         try:
             error_type = self._error_types.admit(clean(kind.__name__))
             if error_type is OTHER:
-                self._folded("error_type")
+                self._count(self._folded_types)
             endpoint = self._endpoints.label(path, status, route) if path else UNKNOWN
             labels = {
                 "method": method_label(method) if method else UNKNOWN,
@@ -241,9 +245,6 @@ class Requests:
             self.trouble(defect)
         else:
             self._add("counter", family, labels, 1.0)
-
-    def _folded(self, label: str) -> None:
-        self._add("counter", catalogue.EXPORTER_FOLDED, {"label": label}, 1.0)
 
     def _add(
         self, kind: str, family: catalogue.Family, labels: dict[str, str], amount: float
@@ -256,14 +257,13 @@ class Requests:
             self.trouble(error)
 
     def _row(self, method: str, path: str, status: int, route: str | None) -> _Row:
-        if route is None:
-            self.application_loaded()  # of its framework perhaps only with its first request
         method_text = method_label(method)
         endpoint = self._endpoints.label(path, status, route)
         if endpoint is OTHER:
-            self._folded("endpoint")
+            self._count(self._folded_endpoints)
         known = self._rows.get((method_text, endpoint, status))
         if known is None:
+            self.application_loaded()  # of its framework perhaps only with its first request
             known = self._rows[method_text, endpoint, status] = self._placed(
                 {"method": method_text, "endpoint": endpoint}, str(status)
             )
@@ -285,10 +285,13 @@ class Requests:
             *(at[second], at[second + 1 :]),
         )
 
+    def _count(self, cells: Cells) -> None:
+        with self._lock:
+            cells.page.view[cells.at[0]] += 1.0
+
     def trouble(self, error: Exception) -> None:
         """Count a defect of the recording, log the first, and let the request go on."""
-        with self._lock:
-            self._errors.page.view[self._errors.at[0]] += 1.0
+        self._count(self._errors)
         if not self._complained:
             self._complained = True
             log.error(
@@ -296,8 +299,8 @@ class Requests:
             )
 
 
-def _single(recorder: Recorder, kind: str, family: catalogue.Family) -> Cells:
-    return recorder.cells(kind, sample_keys(family, {}))
+def _single(recorder: Recorder, kind: str, family: catalogue.Family, **labels: str) -> Cells:
+    return recorder.cells(kind, sample_keys(family, labels))
 
 
 def _with_bounds(bounds: tuple[float, ...]) -> catalogue.Family:
