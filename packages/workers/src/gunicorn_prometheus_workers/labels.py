@@ -43,9 +43,9 @@ def clean(text: str) -> str:
 def path_text(path: str) -> str:
     """A path as servers give it, a character for each byte, as a label value."""
     path = path[:_LONGEST]
-    if path.isascii():
-        return path if path.isprintable() else clean(path)
-    return clean(path.encode("latin-1", "replace").decode("utf-8", "replace"))
+    return clean(
+        path if path.isascii() else path.encode("latin-1", "replace").decode("utf-8", "replace")
+    )
 
 
 def excluding(patterns: Iterable[str]) -> Callable[[str], bool] | None:
@@ -70,17 +70,14 @@ class Values:
 
     def __init__(self, limit: int, known: Iterable[str] = ()) -> None:
         self._limit = limit
-        self._known = set(known) - {OTHER, UNMATCHED, ALL, UNKNOWN}
-
-    def __contains__(self, value: str) -> bool:
-        return value in self._known
+        self.known = set(known) - {OTHER, UNMATCHED, ALL, UNKNOWN}
 
     def admit(self, value: str, times: int = 1) -> str:
         """The value, or ``_other_`` if it is new and there are ``times`` the limit already."""
-        if value not in self._known:
-            if len(self._known) >= self._limit * times:
+        if value not in self.known:
+            if len(self.known) >= self._limit * times:
                 return OTHER
-            self._known.add(value)
+            self.known.add(value)
         return value
 
 
@@ -103,7 +100,9 @@ class Endpoints:
             return UNMATCHED
         if route is not None:
             return self._values.admit(clean(route), _ROUTES_PER_PATH)
-        path = path_text(path)
-        if status in _UNTOLD and path not in self._values:
-            return UNMATCHED
-        return self._values.admit(path)
+        # Without a call for the usual path: a scanner comes through here with every request.
+        if len(path) > _LONGEST or not (path.isascii() and path.isprintable()):
+            path = path_text(path)
+        if path in self._values.known:
+            return path
+        return UNMATCHED if status in _UNTOLD else self._values.admit(path)

@@ -259,9 +259,9 @@ class Requests:
     def _row(self, method: str, path: str, status: int, route: str | None) -> _Row:
         method_text = method_label(method)
         endpoint = self._endpoints.label(path, status, route)
+        known = self._rows.get((method_text, endpoint, status))
         if endpoint is OTHER:
             self._count(self._folded_endpoints)
-        known = self._rows.get((method_text, endpoint, status))
         if known is None:
             self.application_loaded()  # of its framework perhaps only with its first request
             known = self._rows[method_text, endpoint, status] = self._placed(
