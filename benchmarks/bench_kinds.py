@@ -13,7 +13,7 @@ from _measure import spread, table
 from _requests import NO_CONTROL_SOCKET, REQUESTS, Side, compared, one_round, served
 from gunicorn import version_info
 
-ROUNDS = 6
+ROUNDS = 20
 
 #: Plain eventlet on Gunicorn 26 and later: our worker without metrics, patched as with them.
 EVENTLET = "gunicorn_prometheus_workers._eventlet.EventletWorker"
