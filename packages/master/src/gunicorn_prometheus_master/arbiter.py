@@ -124,14 +124,13 @@ class PrometheusMaster(Arbiter):
 
     def _count(self, family: catalogue.Family, amount: float = 1, **labels: str) -> None:
         if self._recorder is not None:
-            cells = self._recorder.cells("counter", sample_keys(family, labels))
+            cells = self._recorder.cells(family.kind, sample_keys(family, labels))
             with self._recorder.lock:
                 cells.page.view[cells.at[0]] += amount
 
     def _set(self, family: catalogue.Family, value: float, **labels: str) -> None:
         if self._recorder is not None:
-            # The largest, since of two masters in an upgrade both see the same listeners.
-            cells = self._recorder.cells("gauge_livemax", sample_keys(family, labels))
+            cells = self._recorder.cells(family.kind, sample_keys(family, labels))
             with self._recorder.lock:
                 cells.page.view[cells.at[0]] = value
 
@@ -153,11 +152,16 @@ class PrometheusMaster(Arbiter):
                 self.log.error("metrics of the master could not be recorded", exc_info=error)
 
     def _record_what_was_noted(self) -> None:
+        now = time.time()
         while self._signals_seen:
-            self._count(catalogue.MASTER_SIGNALS, reason=self._signals_seen.pop())
+            reason = self._signals_seen.pop()
+            self._count(catalogue.MASTER_SIGNALS, reason=reason)
+            self._set(catalogue.MASTER_SIGNAL_TIME, now, reason=reason)
         while self._ended:
             number, cause = self._ended.pop()
             self._count(catalogue.WORKER_EXITS, worker_id=number, cause=cause)
+            self._set(catalogue.WORKER_EXIT_TIME, now, worker_id=number, cause=cause)
+        self._set(catalogue.WORKERS_TARGET, self.num_workers)
 
     def _record_backlogs(self) -> None:
         now = dict(backlog.measure(self.LISTENERS))
