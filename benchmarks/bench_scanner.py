@@ -1,7 +1,7 @@
 """CPU time of requests for ever other paths, beside that of requests for always the same one.
 
-A scanner asks for 50,000 paths; what its requests cost the worker more than those for one path is what
-bounded labels cost. Both come from the same server, in turns.
+A scanner asks for 50,000 paths; what its requests cost the worker more than those for one path is
+what bounded labels cost. Both come from the same server, in turns.
 """
 
 from __future__ import annotations

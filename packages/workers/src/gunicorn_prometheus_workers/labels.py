@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from _thread import allocate_lock
 from collections.abc import Callable, Iterable
 
 #: Methods of RFC 9110 and RFC 5789.
@@ -62,7 +63,7 @@ def excluding(patterns: Iterable[str]) -> Callable[[str], bool] | None:
 
 
 class Values:
-    """The values of a label that a worker has seen, up to a limit.
+    """The values of a label that a worker has seen, up to a limit. For any thread.
 
     ``known`` are those that its slot holds already, so that the limit counts
     for all workers that ever own the slot together.
@@ -70,14 +71,21 @@ class Values:
 
     def __init__(self, limit: int, known: Iterable[str] = ()) -> None:
         self._limit = limit
+        # From _thread, so that no monkey-patching makes it a lock of greenlets.
+        self._lock = allocate_lock()
+        #: Only grows.
         self.known = set(known) - {OTHER, UNMATCHED, ALL, UNKNOWN}
 
     def admit(self, value: str, times: int = 1) -> str:
         """The value, or ``_other_`` if it is new and there are ``times`` the limit already."""
+        most = self._limit * times
         if value not in self.known:
-            if len(self.known) >= self._limit * times:
+            if len(self.known) >= most:
                 return OTHER
-            self.known.add(value)
+            with self._lock:
+                if len(self.known) >= most:
+                    return OTHER
+                self.known.add(value)
         return value
 
 

@@ -8,17 +8,15 @@ greenlet or a coroutine yield. All methods may be called from any thread.
 from __future__ import annotations
 
 import dataclasses
-import json
 from bisect import bisect_left
-from collections.abc import Iterator
 from time import perf_counter
 
 from gunicorn_prometheus_core import catalogue
-from gunicorn_prometheus_core.logs import log
-from gunicorn_prometheus_core.recording import Cells, Page, Recorder, sample_keys
+from gunicorn_prometheus_core.recording import Page, Recorder, sample_keys
 from gunicorn_prometheus_core.settings import Settings
 
-from .labels import OTHER, UNKNOWN, Endpoints, Values, clean, excluding, method_label
+from .counters import Counters, Failures, known, single
+from .labels import OTHER, Endpoints, excluding, method_label
 from .queueing import Distribution, QueueTimes, stamp_in
 from .routing import ERROR, Context, Resolver, Routes, everywhere, unknown
 
@@ -43,16 +41,11 @@ class Requests:
         self._seconds = self._duration.buckets
         self._endpoints = Endpoints(
             settings.endpoint_limit,
-            _known(recorder, "histogram", catalogue.HTTP_REQUEST_SIZE, "endpoint"),
+            known(recorder, "histogram", catalogue.HTTP_REQUEST_SIZE, "endpoint"),
         )
-        self._error_types = Values(
-            settings.label_limit,
-            (
-                value
-                for family in (catalogue.WORKER_FAILED, catalogue.WORKER_ERRORS)
-                for value in _known(recorder, "counter", family, "error_type")
-            ),
-        )
+        self._counters = Counters(recorder)
+        self.trouble = self._counters.trouble
+        self._failures = Failures(recorder, self._counters, self._endpoints, settings.label_limit)
         self._routes = Routes() if settings.endpoint == "route" else None
         self._find_route: Resolver = unknown if settings.endpoint == "path" else everywhere
         if self._routes is not None:
@@ -62,14 +55,9 @@ class Requests:
         self.excluded = excluding(settings.excluded_paths)
         #: By method, route or path, and status as they come, for those that are their own labels.
         self._rows: dict[tuple[str, str, int], _Row] = {}
-        gauge = _single(recorder, "gauge_liveall", catalogue.WORKER_IN_PROGRESS)
+        gauge = single(recorder, "gauge_liveall", catalogue.WORKER_IN_PROGRESS)
         self._in_progress = gauge.page, gauge.at[0]
-        self._errors = _single(recorder, "counter", catalogue.EXPORTER_RECORDING_ERRORS)
-        self._folded_endpoints, self._folded_types = (
-            _single(recorder, "counter", catalogue.EXPORTER_FOLDED, label=label)
-            for label in ("endpoint", "error_type")
-        )
-        self._complained = False
+        self._folded = single(recorder, "counter", catalogue.EXPORTER_FOLDED, label="endpoint")
 
     def application_loaded(self) -> None:
         """The application has been loaded, and its framework with it."""
@@ -140,7 +128,7 @@ class Requests:
             # What the framework has answered came first, if its answer failed as well.
             kind = context.get(ERROR) or (None if error is None else type(error))
             if kind is not None:
-                self._count_error(catalogue.WORKER_FAILED, method, path, status, kind, route)
+                self._failures.count(catalogue.WORKER_FAILED, method, path, status, kind, route)
 
     def distribution(self, family: catalogue.Family) -> Distribution:
         """A histogram without labels, to record into."""
@@ -196,15 +184,15 @@ class Requests:
             self.trouble(error)
             return
         labels = {"endpoint": endpoint, "outcome": outcome}
-        self._add("counter", catalogue.WORKER_WEBSOCKETS, labels, 1.0)
+        self._counters.add("counter", catalogue.WORKER_WEBSOCKETS, labels, 1.0)
 
     def websocket_opened(self) -> None:
         """A WebSocket that was accepted is open from now on."""
-        self._add("gauge_liveall", catalogue.WORKER_WEBSOCKETS_OPEN, {}, 1.0)
+        self._counters.add("gauge_liveall", catalogue.WORKER_WEBSOCKETS_OPEN, {}, 1.0)
 
     def websocket_closed(self) -> None:
         """A WebSocket that was open is closed."""
-        self._add("gauge_liveall", catalogue.WORKER_WEBSOCKETS_OPEN, {}, -1.0)
+        self._counters.add("gauge_liveall", catalogue.WORKER_WEBSOCKETS_OPEN, {}, -1.0)
 
     def _count_failure(
         self,
@@ -220,57 +208,23 @@ class Requests:
         except Exception as defect:  # noqa: BLE001  the border to the request; counted and logged
             self.trouble(defect)
             route = None
-        self._count_error(family, method, path, status, type(error), route)
-
-    def _count_error(
-        self,
-        family: catalogue.Family,
-        method: str | None,
-        path: str | None,
-        status: int,
-        kind: type[BaseException],
-        route: str | None,
-    ) -> None:
-        try:
-            error_type = self._error_types.admit(clean(kind.__name__))
-            if error_type is OTHER:
-                self._count(self._folded_types)
-            endpoint = self._endpoints.label(path, status, route) if path else UNKNOWN
-            labels = {
-                "method": method_label(method) if method else UNKNOWN,
-                "endpoint": endpoint,
-                "error_type": error_type,
-            }
-        except Exception as defect:  # noqa: BLE001  the border to the request; counted and logged
-            self.trouble(defect)
-        else:
-            self._add("counter", family, labels, 1.0)
-
-    def _add(
-        self, kind: str, family: catalogue.Family, labels: dict[str, str], amount: float
-    ) -> None:
-        try:
-            cells = self._recorder.cells(kind, sample_keys(family, labels))
-            with self._lock:
-                cells.page.view[cells.at[0]] += amount
-        except Exception as error:  # noqa: BLE001  the border to the request; counted and logged
-            self.trouble(error)
+        self._failures.count(family, method, path, status, type(error), route)
 
     def _row(self, method: str, path: str, status: int, route: str | None) -> _Row:
         method_text = method_label(method)
         endpoint = self._endpoints.label(path, status, route)
-        known = self._rows.get((method_text, endpoint, status))
+        row = self._rows.get((method_text, endpoint, status))
         if endpoint is OTHER:
-            self._count(self._folded_endpoints)
-        if known is None:
+            self._counters.count(self._folded)
+        if row is None:
             self.application_loaded()  # of its framework perhaps only with its first request
-            known = self._rows[method_text, endpoint, status] = self._placed(
+            row = self._rows[method_text, endpoint, status] = self._placed(
                 {"method": method_text, "endpoint": endpoint}, str(status)
             )
         if route == "":
             # So many strangers' requests get here that it pays to find the row at once.
-            self._rows[method_text, "", status] = known
-        return known
+            self._rows[method_text, "", status] = row
+        return row
 
     def _placed(self, route: dict[str, str], status: str) -> _Row:
         duration = sample_keys(self._duration, {**route, "status": status})
@@ -285,23 +239,6 @@ class Requests:
             *(at[second], at[second + 1 :]),
         )
 
-    def _count(self, cells: Cells) -> None:
-        with self._lock:
-            cells.page.view[cells.at[0]] += 1.0
-
-    def trouble(self, error: Exception) -> None:
-        """Count a defect of the recording, log the first, and let the request go on."""
-        self._count(self._errors)
-        if not self._complained:
-            self._complained = True
-            log.error(
-                "recording a request failed; further failures are only counted", exc_info=error
-            )
-
-
-def _single(recorder: Recorder, kind: str, family: catalogue.Family, **labels: str) -> Cells:
-    return recorder.cells(kind, sample_keys(family, labels))
-
 
 def _with_bounds(bounds: tuple[float, ...]) -> catalogue.Family:
     """The durations with these bounds, and those that the documented family is summed up from."""
@@ -309,11 +246,3 @@ def _with_bounds(bounds: tuple[float, ...]) -> catalogue.Family:
         return catalogue.HTTP_DURATION
     buckets = tuple(sorted({*bounds, *catalogue.COARSE_SECONDS}))
     return dataclasses.replace(catalogue.HTTP_DURATION, buckets=buckets)
-
-
-def _known(recorder: Recorder, kind: str, family: catalogue.Family, label: str) -> Iterator[str]:
-    """The values of a label that former owners of our slot have recorded."""
-    marker = json.dumps([family.storage_name])[:-1].encode()
-    for key in recorder.keys(kind):
-        if key.startswith(marker):
-            yield json.loads(key)[2][label]
