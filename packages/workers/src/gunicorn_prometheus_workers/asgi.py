@@ -146,11 +146,16 @@ class _Request:
         """The last byte has been sent, or never will be."""
         if not self._ended:
             self._ended = True
-            # A server answers 500 for an application that returns without an answer.
             self._requests.end(
-                *(self._method, self._path, self._status or 500),
-                *(self._started, self._read, self._sent),
-                *(self._scope, self._error),
+                self._method,
+                self._path,
+                # A server answers 500 for an application that returns without an answer.
+                self._status or 500,
+                self._started,
+                self._read,
+                self._sent,
+                self._scope,
+                self._error,
             )
 
 

@@ -51,16 +51,19 @@ class Distribution:
     def __init__(self, recorder: Recorder, family: catalogue.Family) -> None:
         cells = recorder.cells("histogram", sample_keys(family, {}))
         self._page, self._sum, self._at = cells.page, cells.at[0], cells.at[1:]
-        self._lock = recorder.lock
+        self._acquire, self._release = recorder.lock.acquire, recorder.lock.release
         self._bounds = family.buckets
 
     def observe(self, value: float) -> None:
         """Count a value."""
         at = self._at[bisect_left(self._bounds, value)]
-        with self._lock:
+        self._acquire()
+        try:
             view = self._page.view
             view[at] += 1.0
             view[self._sum] += value
+        finally:
+            self._release()
 
 
 class QueueTimes:

@@ -120,10 +120,17 @@ class Requests:
         except Exception as defect:  # noqa: BLE001  the border to the request; counted and logged
             self.abandon()
             self.trouble(defect)
-        try:
-            self._queued(context, started)
-        except Exception as defect:  # noqa: BLE001  the border to the request; counted and logged
-            self.trouble(defect)
+        if self._queue is not None:
+            try:
+                headers = context.get("headers")  # of a scope
+                if headers is not None:
+                    stamp = stamp_in(headers)
+                else:
+                    stamp = context.get("HTTP_X_REQUEST_START") or context.get("HTTP_X_QUEUE_START")
+                if stamp is not None:
+                    self._queue.observe(stamp, elapsed)
+            except Exception as defect:  # noqa: BLE001  the border to the request; counted and logged
+                self.trouble(defect)
         if error is not None or status >= 500:
             # What the framework has answered came first, if its answer failed as well.
             kind = context.get(ERROR) or (None if error is None else type(error))
@@ -133,16 +140,6 @@ class Requests:
     def distribution(self, family: catalogue.Family) -> Distribution:
         """A histogram without labels, to record into."""
         return Distribution(self._recorder, family)
-
-    def _queued(self, context: Context, started: float) -> None:
-        """Record how long a request has waited for us, if a proxy says since when."""
-        if self._queue is None:
-            return
-        stamp = context.get("HTTP_X_REQUEST_START") or context.get("HTTP_X_QUEUE_START")
-        if stamp is None and "headers" in context:
-            stamp = stamp_in(context["headers"])
-        if stamp is not None:
-            self._queue.observe(stamp, perf_counter() - started)
 
     def abandon(self) -> None:
         """A request that has begun ends, and no more can be said of it."""
