@@ -206,5 +206,5 @@ def test_a_storage_that_is_not_installed_stops_the_server_and_says_which_are(ser
         "GUNICORN_PROMETHEUS_STORAGE='elsewhere' (from the environment): must be the name"
         in gunicorn.log
     )
-    assert "installed are: ['mmap', 'redis']" in gunicorn.log
+    assert "installed are: mmap, redis" in gunicorn.log
     assert "Traceback" not in gunicorn.log
