@@ -179,6 +179,8 @@ def test_every_exposed_family_of_ours_is_in_the_catalogue(server):
     assert waiting == {
         "gunicorn_worker_websockets_total",
         "gunicorn_worker_websockets_open",
+        "gunicorn_dirty_workers",
+        "gunicorn_worker_thread_wait_seconds",
         "gunicorn_worker_exits_total",
         "gunicorn_worker_last_exit_timestamp_seconds",
         "gunicorn_master_last_signal_timestamp_seconds",
