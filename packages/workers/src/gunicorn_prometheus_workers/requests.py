@@ -98,6 +98,23 @@ class Requests:
         except Exception as defect:  # noqa: BLE001  the border to the request; counted and logged
             self.trouble(defect)
             route = None
+        # The request itself comes last: whoever sees it counted sees all of it.
+        if self._queue is not None:
+            try:
+                headers = context.get("headers")  # of a scope
+                if headers is not None:
+                    stamp = stamp_in(headers)
+                else:
+                    stamp = context.get("HTTP_X_REQUEST_START") or context.get("HTTP_X_QUEUE_START")
+                if stamp is not None:
+                    self._queue.observe(stamp, elapsed)
+            except Exception as defect:  # noqa: BLE001  the border to the request; counted and logged
+                self.trouble(defect)
+        if error is not None or status >= 500:
+            # What the framework has answered came first, if its answer failed as well.
+            kind = context.get(ERROR) or (None if error is None else type(error))
+            if kind is not None:
+                self._failures.count(catalogue.WORKER_FAILED, method, path, status, kind, route)
         try:
             row = self._rows.get((method, path if route is None else route, status))
             if row is None:
@@ -120,22 +137,6 @@ class Requests:
         except Exception as defect:  # noqa: BLE001  the border to the request; counted and logged
             self.abandon()
             self.trouble(defect)
-        if self._queue is not None:
-            try:
-                headers = context.get("headers")  # of a scope
-                if headers is not None:
-                    stamp = stamp_in(headers)
-                else:
-                    stamp = context.get("HTTP_X_REQUEST_START") or context.get("HTTP_X_QUEUE_START")
-                if stamp is not None:
-                    self._queue.observe(stamp, elapsed)
-            except Exception as defect:  # noqa: BLE001  the border to the request; counted and logged
-                self.trouble(defect)
-        if error is not None or status >= 500:
-            # What the framework has answered came first, if its answer failed as well.
-            kind = context.get(ERROR) or (None if error is None else type(error))
-            if kind is not None:
-                self._failures.count(catalogue.WORKER_FAILED, method, path, status, kind, route)
 
     def distribution(self, family: catalogue.Family) -> Distribution:
         """A histogram without labels, to record into."""
