@@ -97,8 +97,10 @@ class App:
             return 503, [PLAIN], f"{error}\n".encode()
         except TooMany:
             raise
-        except Exception:
-            log.exception("scrape failed")
+        except Exception:  # counted where it was computed
+            if not self._complained:
+                log.exception("scrape failed")
+            self._complained = True
             return 500, [PLAIN], b"the scrape failed; the exporter's log says why\n"
         self._complained = False
         headers = [

@@ -24,7 +24,8 @@ _SOME = 16
 _MOST_HELD_BYTES = 64 << 20
 #: Of the kernel's memory, for each.
 _SEND_BUFFER_BYTES = 128 << 10
-_PAUSE_SECONDS = 0.1
+#: Nobody has to go who has come, or has been answered, so short a time ago.
+_GRACE_SECONDS = 0.02
 _MOMENT_SECONDS = 0.01
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -127,11 +128,12 @@ class Clients:
 
     async def _make_room(self) -> None:
         """Wait until some have gone, or for a moment if it is nobody's turn to go."""
-        evicted = self._evict(self._clients)
+        long_ago = asyncio.get_running_loop().time() - _GRACE_SECONDS
+        evicted = self._evict(client for client in self._clients if client.since <= long_ago)
         if evicted:
             await asyncio.wait(evicted)
         else:
-            await asyncio.sleep(_PAUSE_SECONDS)
+            await asyncio.sleep(_GRACE_SECONDS)
 
     def _evict(self, among: Iterable[Connection]) -> list[asyncio.Task[None]]:
         waiting = (client for client in among if client.waits)
