@@ -12,6 +12,7 @@ from .derive import Derivation
 from .families import Texts
 from .logs import log
 from .merge import Merge
+from .remarks import Exemplars, le_last
 from .storage import Process, Snapshot, Storage
 from .text import Format, header
 
@@ -39,6 +40,7 @@ class Exposition:
         self._storage = storage
         self._collectors = dict(collectors or {})
         self._merges: dict[str, Merge] = {}
+        self._exemplars: dict[str, Exemplars] = {}
         self._derivation = Derivation()
         self._texts = Texts()
         self.collector_errors: dict[str, int] = {}
@@ -82,10 +84,13 @@ class Exposition:
                 yield _only(self._write(metric, form), starts)
         if form.escaping not in self._merges:
             self._merges[form.escaping] = Merge(prefixes)
+            self._exemplars[form.escaping] = Exemplars(prefixes, self._texts.numbers)
+        exemplars = self._exemplars[form.escaping].texts(snapshots) if form.openmetrics else {}
         for family in self._merges[form.escaping].families(snapshots):
             if family.name in written or (names and names.isdisjoint(family.sample_names)):
                 continue
-            yield _only(family.write(form, self._texts), starts)
+            behind = exemplars.get(family.name, {})
+            yield _only(family.write(form, self._texts, behind), starts)
 
     def _collected(self, processes: Sequence[Process]) -> Iterator[Metric]:
         for name, collector in self._collectors.items():
@@ -103,14 +108,10 @@ class Exposition:
         names = {sample.name for sample in metric.samples}
         pieces = [header(metric.name, metric.type, metric.documentation, names, form)]
         for sample in metric.samples:
-            labels = prefixes.labels(sorted(sample.labels.items(), key=_le_last))
+            labels = prefixes.labels(sorted(sample.labels.items(), key=le_last))
             pieces += (prefixes.join(sample.name, labels), numbers[sample.value])
         pieces.append(b"\n")
         return pieces
-
-
-def _le_last(label: tuple[str, str]) -> tuple[bool, str]:
-    return label[0] == "le", label[0]
 
 
 def _only(pieces: list[bytes], starts: tuple[bytes, ...]) -> list[bytes]:

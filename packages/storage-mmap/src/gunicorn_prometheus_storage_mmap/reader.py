@@ -48,6 +48,8 @@ class _Page:
         self.path, self.kind, self.process = path, kind, process
         self.file_id = file_id
         self.frozen = False
+        #: Whether a series was ever removed from it.
+        self.removed = False
         self.keys: list[bytes] = []
         self.at: list[int] = []
         self.values: memoryview[Any] = memoryview(b"")
@@ -78,11 +80,12 @@ class _Page:
             self.keys += keys
             self.at += at
             known.first.setdefault(self.kind, (self.keys, self.at))
+        self.removed = layout.has_removed(mapped)
         now = time.monotonic()
         if used <= _SMALL_BYTES or now - self._remembered_at > _REMEMBER_SECONDS:
             # With a header of its own: that of the file may have moved on.
             body = memoryview(mapped)[layout.HEADER_BYTES : used]
-            self.remembered = b"".join((layout.header(used), body))
+            self.remembered = b"".join((layout.header(used, int(self.removed)), body))
             self._remembered_at = now
 
     def _look(self, fd: int, size: int) -> tuple[mmap.mmap, int]:
@@ -236,7 +239,9 @@ class Reader:
         if process is None:
             role = archive.NAME if page.process == archive.NAME else "other"
             process = Process(page.process, role, page.process)
-        return Snapshot(process, page.kind, page.keys, page.at, page.values)
+        return Snapshot(
+            process, page.kind, page.keys, page.at, page.values, removed=page.removed
+        )
 
     def _set_aside(self, page: _Page, reason: str) -> None:
         """Put a corrupt page out of the way, its last good state in its place if we know one.
