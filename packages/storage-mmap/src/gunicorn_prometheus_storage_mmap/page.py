@@ -19,7 +19,7 @@ _LARGEST_STEP = 1 << 20
 _MARK = slice(0, layout.HEADER_BYTES)
 
 
-def _grown(size: int, needed: int) -> int:
+def grown(size: int, needed: int) -> int:
     """The next size of a page of ``size`` bytes that is to hold ``needed`` bytes."""
     while size < needed:
         size += min(size, _LARGEST_STEP)
@@ -30,7 +30,8 @@ def _anonymous(size: int) -> mmap.mmap:
     return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
-def _mapped(fd: int, size: int) -> mmap.mmap:
+def map_shared(fd: int, size: int) -> mmap.mmap:
+    """The file mapped for storing into it, which survives a truncation of the file."""
     mapped = mmap.mmap(fd, size)
     truncation.guard(mapped)
     return mapped
@@ -107,7 +108,7 @@ class Page:
             end += len(item)
             places[key] = (end - layout.CELL_BYTES) >> 3
         if end > len(self._map):
-            self._grow(_grown(len(self._map), end))
+            self._grow(grown(len(self._map), end))
         where, mark = slice(start, end), layout.header(end, self._removed)
         if self._used == start:
             self._map[where] = body
@@ -124,7 +125,7 @@ class Page:
         else:
             # Real blocks, so that a full disk is an error here and not a SIGBUS at a store.
             os.posix_fallocate(self._fd, 0, size)
-            larger = _mapped(self._fd, size)
+            larger = map_shared(self._fd, size)
         view, whole, in_memory = memoryview(larger).cast("d"), slice(0, len(former)), self._fd < 0
         if self._map is former:  # again without a call
             if in_memory:
@@ -145,7 +146,7 @@ class Page:
             for key, stamp in zip(self.keys, stamps, strict=True)
         )
         self._detach()
-        self._map = _anonymous(_grown(_FIRST_BYTES, self._used))
+        self._map = _anonymous(grown(_FIRST_BYTES, self._used))
         self._map[: self._used] = layout.header(self._used, self._removed) + entries
         self._show()
 
@@ -159,13 +160,13 @@ class Page:
         """
         more = b"".join(layout.entry(key) for key in former if key not in self._index)
         used = self._used + len(more)
-        size = _grown(_FIRST_BYTES, used)
+        size = grown(_FIRST_BYTES, used)
         temporary = f"{path}.new"
         fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             access.apply(fd)
             os.posix_fallocate(fd, 0, size)
-            mapped = _mapped(fd, size)
+            mapped = map_shared(fd, size)
             mapped[: self._used] = self._map[: self._used]
             mapped[self._used : used] = more
             removed = int(self._removed or any(stamp < 0.0 for _, stamp in former.values()))
