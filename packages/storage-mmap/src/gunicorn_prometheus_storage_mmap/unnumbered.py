@@ -108,7 +108,8 @@ def _tell(recorder: Recorder, metric: Any, now: float, value: float = 1.0) -> No
     name, kind = metric._name, INFO if isinstance(metric, Info) else STATESET
     samples = list(metric._child_samples())
     if kind == INFO:
-        sample, said = f"{name}_info", dict(samples[0].labels)
+        # Older versions let anything be said.
+        sample, said = f"{name}_info", {k: str(v) for k, v in samples[0].labels.items()}
     else:
         sample, said = name, {one.labels[name]: str(int(one.value)) for one in samples}
     labels = dict(zip(metric._labelnames, metric._labelvalues, strict=False))
