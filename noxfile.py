@@ -13,7 +13,8 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2026.2"
-nox.options.sessions = ["lint", "types", "tests", "whole", "alone", "oldest_newest", "docs"]
+nox.options.sessions = ["lint", "types", "tests", "whole", "alone", "oldest_newest"]
+nox.options.sessions += ["docs", "examples"]
 nox.options.error_on_external_run = True
 nox.options.default_venv_backend = "virtualenv"  # uv would not read pip's configuration
 
@@ -167,6 +168,13 @@ def docs(session: nox.Session) -> None:
     """Check the documentation: its examples run."""
     install_everything(session, *group("test"))
     pytest(session, "tests/docs")
+
+
+@nox.session(requires=["build"])
+def examples(session: nox.Session) -> None:
+    """Start, ask and scrape every example."""
+    install_everything(session, *group("examples"))
+    pytest(session, "tests/examples", "-n", "2")
 
 
 # Versions of Gunicorn and prometheus_client

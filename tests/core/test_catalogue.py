@@ -49,6 +49,11 @@ def test_a_family_follows_the_naming_rules_or_is_a_documented_exception(family, 
     assert bool(RULES[rule](family)) is not excepted
 
 
+def test_the_gauges_that_are_merged_have_a_mode():
+    gauges = {f.name for f in c.FAMILIES if f.source == "merged" and f.type == "gauge"}
+    assert {f.name for f in c.FAMILIES if f.mode} == gauges
+
+
 def test_names_are_unique_also_in_storage():
     for names in ([f.name for f in c.FAMILIES], [f.storage_name for f in c.FAMILIES]):
         assert len(set(names)) == len(names)
@@ -92,7 +97,7 @@ def test_every_cause_of_an_exit_has_a_restart_type():
 def test_a_recorded_family_is_exposed_with_its_name_type_and_labels(folder, samples, family):
     labels = dict.fromkeys(family.labels, "x")
     for key in sample_keys(family, labels):
-        folder.write_key("a", family.type, key.decode(), 1)
+        folder.write_key("a", family.kind, key.decode(), 1)
     text = Exposition(folder).render(TEXT_0_0_4)
     assert f"# HELP {family.name} {family.help}\n# TYPE {family.name} {family.type}\n" in (
         text.decode()

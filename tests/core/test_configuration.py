@@ -17,6 +17,7 @@ exporter:
     metrics_port: 9092
     bind_address: "127.0.0.1"
     multiproc_dir: /run/metrics
+    page: off
     web_config_file: /etc/web.yml
   gunicorn:
     workers: 2
@@ -69,6 +70,7 @@ READ = {
     "metrics_port": 9092,
     "bind_address": "127.0.0.1",
     "multiproc_dir": "/run/metrics",
+    "page": False,
     "web_config_file": "/etc/web.yml",
     "gunicorn_workers": 2,
     "gunicorn_timeout": 30,

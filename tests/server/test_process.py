@@ -132,7 +132,7 @@ CANNOT_START = {
         None,
         ["--directory", path],
         {"GUNICORN_PROMETHEUS_STORAGE": "papyrus"},
-        "nothing installed provides 'papyrus'",
+        "GUNICORN_PROMETHEUS_STORAGE='papyrus' (from the environment): must be the name of an",
     ),
     "redis is not installed": lambda path: (
         None,

@@ -178,6 +178,8 @@ def test_every_exposed_family_of_ours_is_in_the_catalogue(server):
         "gunicorn_worker_websockets_total",
         "gunicorn_worker_websockets_open",
         "gunicorn_worker_exits_total",
+        "gunicorn_worker_last_exit_timestamp_seconds",
+        "gunicorn_master_last_signal_timestamp_seconds",
         "gunicorn_worker_restart_total",
         "gunicorn_worker_restart_count_total",
         "gunicorn_master_worker_restart_count_total",

@@ -251,13 +251,15 @@ def test_setup_of_the_class_activates_a_master_if_one_is_installed(tmp_path, mon
     (info / "entry_points.txt").write_text(
         "[gunicorn_prometheus.master]\ndefault = their_master:activate\n"
     )
-    (tmp_path / "their_master.py").write_text("calls = []\ndef activate(): calls.append(1)\n")
+    (tmp_path / "their_master.py").write_text(
+        "calls = []\ndef activate(instrument): calls.append(instrument)\n"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
     import their_master
 
     PrometheusWorker.setup()
     PrometheusThreadWorker.setup()
-    assert their_master.calls == [1, 1]
+    assert their_master.calls == [None, None]
     sys.modules.pop("their_master")
 
 

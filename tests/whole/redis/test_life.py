@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -55,6 +56,28 @@ def test_the_last_values_are_published_at_the_end(server, environment, observer,
     assert scrape.sum("gunicorn_workers") == 0
     assert len(redis_server.cli("zrange", "gunicorn:all:meta:instances", 0, -1).split()) == 1
     assert not directory.exists()
+
+
+def test_a_server_publishes_while_its_metrics_port_is_taken(
+    server, environment, observer, wait, free_port
+):
+    """As that of a sidecar is, which shares the server's network and was there first."""
+    port = free_port()
+    gunicorn = server("-w", "2", **environment | {"PROMETHEUS_METRICS_PORT": str(port)})
+    gunicorn.metrics_port = port
+    with socket.create_server(("127.0.0.1", port)):
+        gunicorn.start(ready=False)
+        wait(gunicorn.answers, lambda: gunicorn.end_of_log)
+        hello(gunicorn, 10)
+        wait(lambda: observer.scrape().sum(HELLOS) == 10, lambda: gunicorn.end_of_log)
+        first = gunicorn.exporter()
+    wait(gunicorn.is_scrapable, lambda: gunicorn.end_of_log)
+    assert gunicorn.exporter() != first
+    hello(gunicorn, 10)
+    wait(lambda: observer.scrape().sum(HELLOS) == 20, "further counts are published")
+    scrape = gunicorn.wait_counted(HELLOS, 20)
+    assert scrape.sum("gunicorn_exporter_bind_failures_total") >= 1
+    assert scrape.sum("gunicorn_exporter_restarts_total") == 0, gunicorn.end_of_log
 
 
 def test_an_exporter_process_that_is_killed_changes_nothing(server, environment, observer, wait):

@@ -29,7 +29,10 @@ Source = Literal["merged", "worker", "derived", "collected"]
 
 @dataclass(frozen=True)
 class Family:
-    """One metric family: its name as exposed, type, label names, help and bucket bounds."""
+    """One metric family: its name as exposed, type, label names, help and bucket bounds.
+
+    ``mode`` is the multiprocess mode of a gauge that is merged, one of prometheus_client's.
+    """
 
     name: str
     type: Type
@@ -37,11 +40,17 @@ class Family:
     source: Source
     help: str
     buckets: tuple[float, ...] = ()
+    mode: str = ""
 
     @property
     def storage_name(self) -> str:
         """The family's name in storage keys, where a counter has no ``_total``."""
         return self.name.removesuffix("_total")
+
+    @property
+    def kind(self) -> str:
+        """Kind of the pages that a merged family is recorded in."""
+        return f"gauge_{self.mode}" if self.mode else self.type
 
     @property
     def sample_name(self) -> str:
@@ -169,6 +178,14 @@ WORKER_EXITS = Family(
     "merged",
     "Worker processes that ended, by cause.",
 )
+WORKER_EXIT_TIME = Family(
+    "gunicorn_worker_last_exit_timestamp_seconds",
+    "gauge",
+    ("worker_id", "cause"),
+    "merged",
+    "Unix time at which a worker process last ended for this cause.",
+    mode="max",
+)
 WORKER_RESTARTS = Family(
     "gunicorn_worker_restart_total",
     "counter",
@@ -190,6 +207,14 @@ MASTER_SIGNALS = Family(
     "merged",
     "Signals the master has handled that start, end or renew workers or their logs, by signal.",
 )
+MASTER_SIGNAL_TIME = Family(
+    "gunicorn_master_last_signal_timestamp_seconds",
+    "gauge",
+    ("reason",),
+    "merged",
+    "Unix time at which the master last handled this signal.",
+    mode="max",
+)
 MASTER_RESTART_COUNT = Family(
     "gunicorn_master_worker_restart_count_total",
     "counter",
@@ -203,6 +228,15 @@ WORKERS = Family(
     (),
     "derived",
     "Worker processes alive.",
+)
+WORKERS_TARGET = Family(
+    "gunicorn_workers_target",
+    "gauge",
+    (),
+    "merged",
+    "Worker processes the master wants: as many as are configured, and as TTIN, TTOU and WINCH "
+    "have changed that.",
+    mode="livesum",
 )
 WORKER_UPTIME = Family(
     "gunicorn_worker_uptime_seconds",

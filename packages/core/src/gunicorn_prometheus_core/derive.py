@@ -16,61 +16,9 @@ from prometheus_client import Metric
 from prometheus_client.utils import floatToGoString
 
 from . import catalogue as c
-from .gathering import exact_sum, gather
-from .series import parse
+from .gathering import exact_sum
+from .own import Labels, Own, OwnCells
 from .storage import Process, Snapshot
-
-_OURS = b'["gunicorn_'
-Labels = tuple[tuple[str, str], ...]
-
-
-class _Own:
-    """Where our own families' cells are in one snapshot, found once per key."""
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self.keys, self.at = snapshot.keys, snapshot.at
-        self.seen = 0
-        #: By storage name: sample name, labels and position of each cell. A cell can be there
-        #: twice, with the help texts of two versions of this package.
-        self.cells: dict[str, list[tuple[str, Labels, int]]] = {}
-        self._buckets: dict[str, dict[float, Callable[[memoryview[Any]], Sequence[float]]]] = {}
-        self._sums: dict[str, Callable[[memoryview[Any]], Sequence[float]]] = {}
-
-    def update(self, snapshot: Snapshot) -> None:
-        keys = self.keys[self.seen :]
-        if not keys:
-            return
-        chosen = [i for i, key in enumerate(keys, self.seen) if key.startswith(_OURS)]
-        self.seen += len(keys)
-        for i, series in zip(chosen, parse([self.keys[i] for i in chosen]), strict=True):
-            if series is not None and series.family in c.BY_STORAGE_NAME:
-                cell = series.sample, tuple(series.labels.items()), self.at[i]
-                self.cells.setdefault(series.family, []).append(cell)
-        self._buckets.clear()
-        self._sums.clear()
-
-    def buckets(self, family: c.Family, values: memoryview[Any]) -> dict[float, float]:
-        """Observations per bucket bound, not cumulative, over all label sets."""
-        pickers = self._buckets.get(family.name)
-        if pickers is None:
-            positions: dict[float, list[int]] = {}
-            for _, labels, position in self.cells.get(family.name, ()):
-                bound = dict(labels).get("le")
-                if bound is not None:
-                    positions.setdefault(float(bound), []).append(position)
-            pickers = {bound: gather(sorted(at)) for bound, at in sorted(positions.items())}
-            self._buckets[family.name] = pickers
-        return {bound: sum(pick(values)) for bound, pick in pickers.items()}
-
-    def sums(self, family: c.Family, values: memoryview[Any]) -> Sequence[float]:
-        """Sum of all observations of each label set."""
-        pick = self._sums.get(family.name)
-        if pick is None:
-            name = f"{family.name}_sum"
-            cells = self.cells.get(family.name, ())
-            pick = gather(sorted(at for sample, _, at in cells if sample == name))
-            self._sums[family.name] = pick
-        return pick(values)
 
 
 class _Sums:
@@ -104,7 +52,7 @@ class Derivation:
     """Computes the derived families scrape after scrape. Used by one thread at a time."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self._own: dict[tuple[str, str, str], _Own] = {}
+        self._cells = OwnCells()
         self._clock = clock
 
     def families(
@@ -112,21 +60,12 @@ class Derivation:
     ) -> Iterator[Metric]:
         """The derived and per-worker families that have samples."""
         sums = _Sums()
-        found: dict[tuple[str, str, str], _Own] = {}
-        for snapshot in snapshots:
-            if snapshot.process.role not in ("worker", "master"):
-                continue
-            identity = (snapshot.instance, snapshot.process.name, snapshot.kind)
-            own = self._own.get(identity)
-            if own is None or own.keys is not snapshot.keys or own.at is not snapshot.at:
-                own = _Own(snapshot)
-            own.update(snapshot)
-            found[identity] = own
+        recorded = [each for each in snapshots if each.process.role in ("worker", "master")]
+        for snapshot, own in self._cells.of(recorded):
             if snapshot.process.role == "worker":
                 _add_worker(sums, own, snapshot)
             elif snapshot.kind == "counter":
                 _add_exits(sums, own, snapshot.values)
-        self._own = found
         self._add_processes(sums, processes)
         return sums.metrics()
 
@@ -143,7 +82,7 @@ class Derivation:
             sums.add(c.WORKER_UPTIME, c.WORKER_UPTIME.name, labels, max(0.0, now - since))
 
 
-def _add_worker(sums: _Sums, own: _Own, snapshot: Snapshot) -> None:
+def _add_worker(sums: _Sums, own: Own, snapshot: Snapshot) -> None:
     worker = {"worker_id": snapshot.process.number}
     values = snapshot.values
     if snapshot.kind == "histogram":
@@ -165,29 +104,38 @@ def _add_worker(sums: _Sums, own: _Own, snapshot: Snapshot) -> None:
         _add_state(sums, own, snapshot)
 
 
-def _add_state(sums: _Sums, own: _Own, snapshot: Snapshot) -> None:
-    """Only the state entered last; a process that is gone has stopped, whatever it said last."""
+def _add_state(sums: _Sums, own: Own, snapshot: Snapshot) -> None:
+    found = current_state(own, snapshot)
+    if found is not None:
+        state, since = found
+        number = snapshot.process.number
+        labels = {"worker_id": number, "state": state, "timestamp": str(int(since))}
+        value = 0.0 if state == "stopped" else 1.0
+        sums.add(c.WORKER_STATE, c.WORKER_STATE.name, labels, value)
+
+
+def current_state(own: Own, snapshot: Snapshot) -> tuple[str, float] | None:
+    """The state that a worker entered last and when, in Unix time; None before the first one.
+
+    A process that is gone has stopped, whatever it said last.
+    """
     entered = {
         dict(labels)["state"]: snapshot.values[at]
         for _, labels, at in own.cells.get(c.WORKER_STATE.name, ())
     }
     if not entered:
-        return
-    process = snapshot.process
+        return None
     state = max(entered, key=entered.__getitem__)
-    since = entered[state]
-    if process.alive is False:
-        state, since = "stopped", max(since, process.ended or 0.0)
-    labels = {"worker_id": process.number, "state": state, "timestamp": str(int(since))}
-    value = 0.0 if state == "stopped" else 1.0
-    sums.add(c.WORKER_STATE, c.WORKER_STATE.name, labels, value)
+    if snapshot.process.alive is False:
+        return "stopped", max(entered[state], snapshot.process.ended or 0.0)
+    return state, entered[state]
 
 
 def _add_histogram(
     sums: _Sums,
     coarse: c.Family,
     worker: dict[str, str],
-    own: _Own,
+    own: Own,
     fine: c.Family,
     values: memoryview[Any],
 ) -> None:
@@ -200,7 +148,7 @@ def _add_histogram(
     sums.add(coarse, f"{coarse.name}_sum", worker, *own.sums(fine, values))
 
 
-def _add_exits(sums: _Sums, own: _Own, values: memoryview[Any]) -> None:
+def _add_exits(sums: _Sums, own: Own, values: memoryview[Any]) -> None:
     """The documented restart families: each exit the masters saw, under three names."""
     for _, labels, at in own.cells.get(c.WORKER_EXITS.storage_name, ()):
         facts = dict(labels)

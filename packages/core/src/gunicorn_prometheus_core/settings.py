@@ -90,6 +90,13 @@ class Settings:
         parsing.text("an IPv4 or IPv6 address or a host name of this machine"),
         "Address of the metrics endpoint.",
     )
+    page: bool = _setting(
+        "prometheus.page",
+        "GUNICORN_PROMETHEUS_PAGE",
+        True,
+        parsing.flag(),
+        "Show what the server does on a page at the root of the metrics endpoint.",
+    )
     web_config_file: str | None = _setting(
         "prometheus.web_config_file",
         "PROMETHEUS_WEB_CONFIG_FILE",

@@ -38,12 +38,7 @@ def activate(instrument: Callable[[Any], Any] | None = None) -> None:
         if isinstance(self, PrometheusMaster):
             start(self)
         else:
-            PrometheusMaster.promote(self)
+            PrometheusMaster.promote(self, _instrument)
             self.start()
 
     Arbiter.start = promote_and_start
-
-
-def instrumented(worker_class: Any) -> Any:
-    """The class of workers to be used in place of this one."""
-    return worker_class if _instrument is None else _instrument(worker_class)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 from gunicorn.arbiter import Arbiter
@@ -14,7 +15,7 @@ from gunicorn_prometheus_core import catalogue, plugins
 from gunicorn_prometheus_core.errors import MissingPart, SettingsError
 from gunicorn_prometheus_core.recording import Directory, Recorder, sample_keys
 
-from . import activation, exits, reconfiguring
+from . import exits, reconfiguring
 from .exporter import Exporter
 
 #: How a server hands its page directory and its metrics socket on in a USR2 upgrade.
@@ -33,6 +34,7 @@ class PrometheusMaster(Arbiter):
     running: ClassVar[PrometheusMaster | None] = None
 
     worker_class: Any
+    _instrument: Callable[[Any], Any] = staticmethod(lambda worker_class: worker_class)
     _directory: Directory | None = None
     _recorder: Recorder | None = None
     _exporter: Exporter | None = None
@@ -42,12 +44,15 @@ class PrometheusMaster(Arbiter):
     _complained = False
 
     @classmethod
-    def promote(cls, arbiter: Any) -> None:
+    def promote(cls, arbiter: Any, instrument: Callable[[Any], Any] | None = None) -> None:
         """Turn an Arbiter that is about to start into a PrometheusMaster.
 
-        A subclass of Arbiter stays one; ours comes before it.
+        A subclass of Arbiter stays one; ours comes before it. ``instrument``
+        gives the class of workers to be used in place of another.
         """
         own = type(arbiter)
+        if instrument is not None:
+            arbiter._instrument = instrument
         arbiter.__class__ = cls if own is Arbiter else type(cls.__name__, (cls, own), {})
 
     def start(self) -> None:
@@ -64,7 +69,7 @@ class PrometheusMaster(Arbiter):
         }
         try:
             self._settings = reconfiguring.first()
-            self.worker_class = activation.instrumented(self.worker_class)
+            self.worker_class = self._instrument(self.worker_class)
         except (SettingsError, MissingPart) as error:
             self.log.error("%s", error)
             sys.exit(1)
@@ -114,9 +119,15 @@ class PrometheusMaster(Arbiter):
 
     def _count(self, family: catalogue.Family, amount: float = 1, **labels: str) -> None:
         if self._recorder is not None:
-            cells = self._recorder.cells("counter", sample_keys(family, labels))
+            cells = self._recorder.cells(family.kind, sample_keys(family, labels))
             with self._recorder.lock:
                 cells.page.view[cells.at[0]] += amount
+
+    def _set(self, family: catalogue.Family, value: float, **labels: str) -> None:
+        if self._recorder is not None:
+            cells = self._recorder.cells(family.kind, sample_keys(family, labels))
+            with self._recorder.lock:
+                cells.page.view[cells.at[0]] = value
 
     def _tend(self) -> None:
         """Whatever is due now; Gunicorn's main loop comes here about once a second."""
@@ -134,11 +145,16 @@ class PrometheusMaster(Arbiter):
                 self.log.error("metrics of the master could not be recorded", exc_info=error)
 
     def _record_what_was_noted(self) -> None:
+        now = time.time()
         while self._signals_seen:
-            self._count(catalogue.MASTER_SIGNALS, reason=self._signals_seen.pop())
+            reason = self._signals_seen.pop()
+            self._count(catalogue.MASTER_SIGNALS, reason=reason)
+            self._set(catalogue.MASTER_SIGNAL_TIME, now, reason=reason)
         while self._ended:
             number, cause = self._ended.pop()
             self._count(catalogue.WORKER_EXITS, worker_id=number, cause=cause)
+            self._set(catalogue.WORKER_EXIT_TIME, now, worker_id=number, cause=cause)
+        self._set(catalogue.WORKERS_TARGET, self.num_workers)
 
     # Gunicorn's main loop and its signals
 
@@ -162,7 +178,7 @@ class PrometheusMaster(Arbiter):
         """Part of a reload, between reading Gunicorn's configuration and making new workers."""
         super().setup(app)
         try:
-            self.worker_class = activation.instrumented(self.worker_class)
+            self.worker_class = self._instrument(self.worker_class)
         except MissingPart as error:
             self.log.error("new workers record nothing: %s", error)
         settings = reconfiguring.again(self._settings)

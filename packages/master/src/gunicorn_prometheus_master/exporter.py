@@ -113,9 +113,7 @@ class Exporter:
                 self._socket = old
             else:
                 old.close()
-        if self._process is not None:
-            self._replacing = True
-            self._process.terminate()
+        self._replace()
 
     def tend(self) -> None:
         """Bind, start or restart, whatever is due. Never waits, never raises OSError."""
@@ -126,8 +124,9 @@ class Exporter:
         self.reap()
         if self._process is not None and self._process.returncode is not None:
             self._note_end(self._process.returncode, now)
-        has_socket = self._socket is not None or not self._serves
-        if has_socket and self._process is None and now >= self._next_start:
+        # Others see what is published, also while there is nothing to serve from.
+        useful = self._socket is not None or self._settings.storage != "mmap"
+        if useful and self._process is None and now >= self._next_start:
             self._start(now)
 
     def reap(self) -> None:
@@ -165,6 +164,12 @@ class Exporter:
             self._socket.close()
             self._socket = None
 
+    def _replace(self) -> None:
+        """Let the process make way for another one, if there is one."""
+        if self._process is not None:
+            self._replacing = True
+            self._process.terminate()
+
     def _bind(self, otherwise: str) -> None:
         settings = self._settings
         try:
@@ -182,6 +187,7 @@ class Exporter:
             host, port = self._socket.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
             log.info("Metrics at: http://%s:%s/metrics", shown, port)
+            self._replace()  # one that only publishes
 
     def _start(self, now: float) -> None:
         server = plugins.find(plugins.SERVER, "default")

@@ -25,9 +25,11 @@ from gunicorn_prometheus_core.recording import Pages
 from gunicorn_prometheus_core.settings import Settings
 
 from .app import App
+from .page import Page
 from .publishing import Health, Shared
 from .scrapes import Scrapes
 from .serving import serve, stand_by
+from .status import Status
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -60,7 +62,9 @@ def main(argv: list[str] | None = None) -> int:
         if listener is None:
             asyncio.run(stand_by(arguments.parent))
         else:
-            app = App(Scrapes(Exposition(storage, collectors), recorder))
+            scrapes = Scrapes(Exposition(storage, collectors), recorder)
+            status = Status(storage, _for_page(collectors), effective.storage)
+            app = App(scrapes, Page(status, scrapes) if effective.page else None)
             asyncio.run(serve(app, listener, arguments.parent))
     return 0
 
@@ -124,6 +128,16 @@ def _collectors() -> dict[str, Collector]:
         except Exception:
             log.exception("collector %s could not be loaded; its families are left out", point.name)
     return collectors
+
+
+def _for_page(collectors: dict[str, Collector]) -> dict[str, Collector]:
+    """The collectors whose families the page shows.
+
+    It measures processes by itself: CPU use is meant since the scrape before, whoever looks
+    between scrapes.
+    """
+    own = {name: type(collectors[name])() for name in collectors.keys() & {"process"}}
+    return own | {name: collectors[name] for name in collectors.keys() & {"storage"}}
 
 
 def _log_like_gunicorn() -> None:

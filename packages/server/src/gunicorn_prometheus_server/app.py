@@ -10,6 +10,7 @@ from gunicorn_prometheus_core.errors import StorageUnavailable
 from gunicorn_prometheus_core.logs import log
 from gunicorn_prometheus_core.text import accepted, negotiate
 
+from .page import Page
 from .scrapes import Scrapes
 
 Message = MutableMapping[str, Any]
@@ -25,17 +26,19 @@ _INDEX = b"""<!DOCTYPE html>
 
 
 class App:
-    """Answers ``/metrics``, ``/-/healthy``, ``/-/ready`` and ``/``."""
+    """Answers ``/metrics``, ``/-/healthy``, ``/-/ready`` and ``/``, and the paths of the page."""
 
-    def __init__(self, scrapes: Scrapes) -> None:
+    def __init__(self, scrapes: Scrapes, page: Page | None = None) -> None:
         self._scrapes = scrapes
+        self._page = page
         self._complained = False
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         status, headers, body = await self._answer(scope)
-        headers = [*headers, (b"content-length", str(len(body)).encode())]
+        if status != 304:  # where it would have to be that of the answer left out
+            headers = [*headers, (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         body = b"" if scope["method"] == "HEAD" else body
         await send({"type": "http.response.body", "body": body})
@@ -44,6 +47,9 @@ class App:
         if scope["method"] not in ("GET", "HEAD"):
             return 405, [*_PLAIN, (b"allow", b"GET, HEAD")], b"only GET and HEAD\n"
         match scope["path"]:
+            case path if self._page is not None and self._page.has(path):
+                asked = _headers(scope)
+                return await self._page.answer(path, asked, _compresses(asked))
             case "/metrics":
                 return await self._metrics(scope)
             case "/-/healthy":
@@ -62,11 +68,9 @@ class App:
     async def _rendered(
         self, scope: MutableMapping[str, Any], names: list[str]
     ) -> tuple[int, Headers, bytes]:
-        asked: dict[bytes, bytes] = {}
-        for name, value in scope["headers"]:
-            asked[name] = b",".join((asked[name], value)) if name in asked else value
+        asked = _headers(scope)
         form = negotiate(asked.get(b"accept", b"").decode("latin-1"))
-        compress = _accepts_gzip(asked.get(b"accept-encoding", b"").decode("latin-1"))
+        compress = _compresses(asked)
         try:
             body = await self._scrapes.render(form, names, compress)
         except StorageUnavailable as error:
@@ -91,7 +95,16 @@ class App:
             log.error(message, *details)
 
 
-def _accepts_gzip(accept_encoding: str) -> bool:
+def _headers(scope: MutableMapping[str, Any]) -> dict[bytes, bytes]:
+    """The request's headers, those of one name joined."""
+    asked: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        asked[name] = b",".join((asked[name], value)) if name in asked else value
+    return asked
+
+
+def _compresses(asked: dict[bytes, bytes]) -> bool:
     """Whether the client takes gzip (RFC 9110, 12.5.3)."""
+    accept_encoding = asked.get(b"accept-encoding", b"").decode("latin-1")
     qualities = {coding: quality for coding, _, quality in accepted(accept_encoding)}
     return qualities.get("gzip", qualities.get("*", 0.0)) > 0

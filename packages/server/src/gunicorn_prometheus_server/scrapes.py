@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import TypeVar
 
 from gunicorn_prometheus_core import catalogue
 from gunicorn_prometheus_core.exposition import Exposition
@@ -13,6 +14,8 @@ from gunicorn_prometheus_core.recording import Recorder, sample_keys
 from gunicorn_prometheus_core.text import Format
 
 _GZIP_LEVEL = 4
+
+T = TypeVar("T")
 
 
 class Scrapes:
@@ -34,6 +37,11 @@ class Scrapes:
         """The body of a scrape. Raises what the storage raises."""
         async with self._turn:
             return await asyncio.to_thread(self._render, form, names, compress)
+
+    async def alone(self, compute: Callable[[], T]) -> T:
+        """Call this in a thread, while no scrape is computed. It counts as none."""
+        async with self._turn:
+            return await asyncio.to_thread(compute)
 
     def _render(self, form: Format, names: Collection[str], compress: bool) -> bytes:
         started = time.perf_counter()
