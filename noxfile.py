@@ -260,7 +260,7 @@ def matrix(session: nox.Session) -> None:
 @nox.session(requires=["build"])
 def bench(session: nox.Session) -> None:
     """Run benchmarks/bench_*.py, or those named after `--`; each gets a scratch folder."""
-    install_everything(session)
+    install_everything(session, *group("frameworks"))
     scratch = Path(session.cache_dir, "bench").resolve()
     for script in session.posargs or sorted(map(str, Path("benchmarks").glob("bench_*.py"))):
         folder = scratch / Path(script).stem

@@ -61,7 +61,12 @@ exporter:
     mode: on
     update_interval: 15
   requests:
+    endpoint: none
     endpoint_limit: 50
+    label_limit: 60
+    excluded_paths: [/health, /static/*]
+    duration_buckets: [0.1, 1, 2.5]
+    queue_time: off
   cleanup:
     db_files: false
 """
@@ -106,7 +111,12 @@ READ = {
     "ssl_client_auth_required": True,
     "sidecar_mode": True,
     "sidecar_update_interval": 15.0,
+    "endpoint": "none",
     "endpoint_limit": 50,
+    "label_limit": 60,
+    "excluded_paths": ("/health", "/static/*"),
+    "duration_buckets": (0.1, 1.0, 2.5),
+    "queue_time": False,
     "cleanup_db_files": False,
 }
 

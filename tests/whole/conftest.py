@@ -381,6 +381,12 @@ def _servers(directory: Path) -> Iterator[Callable[..., Server]]:
             each.kill()
 
 
+@pytest.fixture(scope="session")
+def kinds() -> dict[str, Kind]:
+    """All kinds of workers, by name."""
+    return KINDS
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Makes servers, not started yet; they are ended with the test."""

@@ -82,6 +82,22 @@ HTTP_RESPONSE_SIZE = Family(
     "Body bytes of the application's response that were really written.",
     SIZE_BYTES,
 )
+HTTP_QUEUE = Family(
+    "gunicorn_http_request_queue_seconds",
+    "histogram",
+    (),
+    "merged",
+    "Time from a proxy's X-Request-Start or X-Queue-Start to the request's headers being read.",
+    FINE_SECONDS,
+)
+HTTP_QUEUE_SKEWED = Family(
+    "gunicorn_http_request_queue_skewed_total",
+    "counter",
+    (),
+    "merged",
+    "Requests whose proxy says that they came later than they were read, by a clock that is ahead "
+    "of ours; they are in gunicorn_http_request_queue_seconds as 0.",
+)
 WORKER_REQUESTS = Family(
     "gunicorn_worker_requests_total",
     "counter",
@@ -126,7 +142,8 @@ WORKER_FAILED = Family(
     "counter",
     ("worker_id", "method", "endpoint", "error_type"),
     "worker",
-    "Requests that ended in an exception which reached the worker.",
+    "Requests that failed by an exception, whether it reached the worker or the framework answered "
+    "it with an error of its own.",
 )
 WORKER_ERRORS = Family(
     "gunicorn_worker_error_handling",
@@ -162,6 +179,35 @@ WORKER_CAPACITY = Family(
     ("worker_id",),
     "worker",
     "Requests this worker can handle at the same time; absent where nothing limits them.",
+)
+WORKER_THREAD_WAIT = Family(
+    "gunicorn_worker_thread_wait_seconds",
+    "histogram",
+    (),
+    "merged",
+    "Time that connections on which something came waited for a free thread of a gthread worker.",
+    FINE_SECONDS,
+)
+WORKER_BOOT = Family(
+    "gunicorn_worker_boot_seconds",
+    "gauge",
+    ("worker_id",),
+    "worker",
+    "Time from the start of the worker process to its being ready, its application loaded.",
+)
+WORKER_HEARTBEAT = Family(
+    "gunicorn_worker_heartbeat_age_seconds",
+    "gauge",
+    ("worker_id",),
+    "worker",
+    "Time since the worker last gave a sign of life, to within a second.",
+)
+WORKER_TIMEOUT = Family(
+    "gunicorn_worker_timeout_seconds",
+    "gauge",
+    ("worker_id",),
+    "worker",
+    "Age of its heartbeat at which the master kills the worker; absent if it never does.",
 )
 WORKER_STATE = Family(
     "gunicorn_worker_state",
@@ -221,6 +267,30 @@ MASTER_RESTART_COUNT = Family(
     ("worker_id", "reason", "restart_type"),
     "derived",
     "Worker processes whose end the master has seen, by worker, reason and type of restart.",
+)
+LISTENER_BACKLOG = Family(
+    "gunicorn_listener_backlog",
+    "gauge",
+    ("listener",),
+    "merged",
+    "Connections that wait to be accepted, as the master saw it within the last second or so.",
+    mode="livemax",  # of two masters in an upgrade both see the same
+)
+LISTENER_BACKLOG_LIMIT = Family(
+    "gunicorn_listener_backlog_limit",
+    "gauge",
+    ("listener",),
+    "merged",
+    "Connections that can wait to be accepted; the system turns away those beyond.",
+    mode="livemax",  # of two masters in an upgrade both see the same
+)
+DIRTY_WORKERS = Family(
+    "gunicorn_dirty_workers",
+    "gauge",
+    (),
+    "merged",
+    "Dirty workers of Gunicorn 25 and later that are alive; absent where none are configured.",
+    mode="livemax",  # of two masters in an upgrade both see the same
 )
 WORKERS = Family(
     "gunicorn_workers",
@@ -321,6 +391,13 @@ EXPORTER_DROPPED = Family(
     (),
     "merged",
     "Series that could not be stored for lack of space.",
+)
+EXPORTER_FOLDED = Family(
+    "gunicorn_exporter_labels_folded_total",
+    "counter",
+    ("label",),
+    "merged",
+    "Requests that were counted as _other_, because a label has as many values as it may.",
 )
 EXPORTER_RECORDING_ERRORS = Family(
     "gunicorn_exporter_recording_errors_total",

@@ -31,6 +31,12 @@ class _Sums:
         samples = self._parts.setdefault(family.name, {})
         samples.setdefault((sample, tuple(labels.items())), []).extend(parts)
 
+    def raise_to(self, family: c.Family, labels: Mapping[str, str], value: float) -> None:
+        """Let the sample be at least this value."""
+        samples = self._parts.setdefault(family.name, {})
+        parts = samples.setdefault((family.name, tuple(labels.items())), [value])
+        parts[0] = max(parts[0], value)
+
     def metrics(self) -> Iterator[Metric]:
         for family in c.FAMILIES:
             if family.name in self._parts:
@@ -59,30 +65,36 @@ class Derivation:
         self, snapshots: Iterable[Snapshot], processes: Sequence[Process]
     ) -> Iterator[Metric]:
         """The derived and per-worker families that have samples."""
-        sums = _Sums()
+        sums, now = _Sums(), self._clock()
         recorded = [each for each in snapshots if each.process.role in ("worker", "master")]
         for snapshot, own in self._cells.of(recorded):
             if snapshot.process.role == "worker":
-                _add_worker(sums, own, snapshot)
+                _add_worker(sums, own, snapshot, now)
             elif snapshot.kind == "counter":
                 _add_exits(sums, own, snapshot.values)
-        self._add_processes(sums, processes)
+        _add_processes(sums, processes, now)
         return sums.metrics()
 
-    def _add_processes(self, sums: _Sums, processes: Sequence[Process]) -> None:
-        now = self._clock()
-        began: dict[str, float] = {}
-        for worker in (process for process in processes if process.role == "worker"):
-            sums.add(c.WORKERS, c.WORKERS.name, {}, 1 if worker.alive else 0)
-            if worker.alive and worker.started is not None:
-                number = worker.number
-                began[number] = min(worker.started, began.get(number, worker.started))
-        for number, since in began.items():
-            labels = {"worker_id": number}
-            sums.add(c.WORKER_UPTIME, c.WORKER_UPTIME.name, labels, max(0.0, now - since))
+
+def _add_processes(sums: _Sums, processes: Sequence[Process], now: float) -> None:
+    began: dict[str, float] = {}
+    for worker in (process for process in processes if process.role == "worker"):
+        sums.add(c.WORKERS, c.WORKERS.name, {}, 1 if worker.alive else 0)
+        if worker.alive and worker.started is not None:
+            number = worker.number
+            began[number] = min(worker.started, began.get(number, worker.started))
+    for number, since in began.items():
+        labels = {"worker_id": number}
+        sums.add(c.WORKER_UPTIME, c.WORKER_UPTIME.name, labels, max(0.0, now - since))
 
 
-def _add_worker(sums: _Sums, own: Own, snapshot: Snapshot) -> None:
+#: Of workers of one number on several hosts these gauges are added up,
+_SUMMED_GAUGES = (c.WORKER_IN_PROGRESS, c.WORKER_CAPACITY, c.WORKER_WEBSOCKETS_OPEN)
+#: and of these the largest counts.
+_LARGEST_GAUGES = (c.WORKER_BOOT, c.WORKER_TIMEOUT)
+
+
+def _add_worker(sums: _Sums, own: Own, snapshot: Snapshot, now: float) -> None:
     worker = {"worker_id": snapshot.process.number}
     values = snapshot.values
     if snapshot.kind == "histogram":
@@ -98,9 +110,14 @@ def _add_worker(sums: _Sums, own: Own, snapshot: Snapshot) -> None:
                 sums.add(family, family.name, {**worker, **dict(labels)}, values[at])
     elif snapshot.kind == "gauge_liveall":
         if snapshot.process.alive is not False:
-            for family in (c.WORKER_IN_PROGRESS, c.WORKER_CAPACITY, c.WORKER_WEBSOCKETS_OPEN):
+            for family in _SUMMED_GAUGES:
                 for *_, at in own.cells.get(family.name, ()):
                     sums.add(family, family.name, worker, values[at])
+            for family in _LARGEST_GAUGES:
+                for *_, at in own.cells.get(family.name, ()):
+                    sums.raise_to(family, worker, values[at])
+            for *_, at in own.cells.get(c.WORKER_HEARTBEAT.name, ()):
+                sums.raise_to(c.WORKER_HEARTBEAT, worker, max(0.0, now - values[at]))
         _add_state(sums, own, snapshot)
 
 

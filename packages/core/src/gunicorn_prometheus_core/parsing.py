@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -96,6 +98,33 @@ def _address(value: str) -> tuple[str, int]:
         raise ValueError(value)
     number: int = integer(1, 65535).parse(port)
     return host.strip("[]"), number
+
+
+def bounds(most: int) -> Kind:
+    """Rising numbers above zero, so many of them at most."""
+
+    def parse(value: str) -> tuple[float, ...]:
+        numbers = tuple(float(part) for part in value.split(","))
+        rising = all(a < b for a, b in pairwise((0.0, *numbers, math.inf)))
+        if not rising or len(numbers) > most:
+            raise ValueError(value)
+        return numbers
+
+    allowed = f"rising numbers above 0 such as 0.1,0.5,2.5, {most} of them at most"
+    return Kind(allowed, parse, ("str", "seq", "int", "float"))
+
+
+def paths() -> Kind:
+    """Paths of requests."""
+    allowed = "paths such as /health,/static/*, where * at the end stands for whatever follows"
+    return Kind(allowed, lambda value: tuple(map(_path, value.split(","))), ("str", "seq"))
+
+
+def _path(value: str) -> str:
+    path = value.strip()
+    if not path.startswith("/") or "*" in path[:-1]:
+        raise ValueError(value)
+    return path
 
 
 def redis_url() -> Kind:

@@ -14,6 +14,7 @@ WORKERS = "gunicorn_prometheus.workers"
 MASTER = "gunicorn_prometheus.master"
 SERVER = "gunicorn_prometheus.server"
 COLLECTORS = "gunicorn_prometheus.collectors"
+ROUTES = "gunicorn_prometheus.routes"
 
 _WORKERS = (
     *("sync", "gthread", "gevent", "gevent_pywsgi"),

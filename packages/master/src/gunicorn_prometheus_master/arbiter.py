@@ -15,12 +15,15 @@ from gunicorn_prometheus_core import catalogue, plugins
 from gunicorn_prometheus_core.errors import MissingPart, SettingsError
 from gunicorn_prometheus_core.recording import Directory, Recorder, sample_keys
 
-from . import exits, reconfiguring
+from . import backlog, exits, reconfiguring, sampling
 from .exporter import Exporter
 
 #: How a server hands its page directory and its metrics socket on in a USR2 upgrade.
 _DIRECTORY_VARIABLE = "GUNICORN_PROMETHEUS_DIRECTORY"
 _SOCKET_VARIABLE = "GUNICORN_PROMETHEUS_FD"
+
+_DIRTY_SECONDS = 5.0
+_BACKLOG = (catalogue.LISTENER_BACKLOG, catalogue.LISTENER_BACKLOG_LIMIT)
 
 
 class PrometheusMaster(Arbiter):
@@ -42,6 +45,7 @@ class PrometheusMaster(Arbiter):
     _stopping = False
     _reexecuting = False
     _complained = False
+    _next_look = 0.0
 
     @classmethod
     def promote(cls, arbiter: Any, instrument: Callable[[Any], Any] | None = None) -> None:
@@ -63,6 +67,7 @@ class PrometheusMaster(Arbiter):
         self._signals_seen: list[str] = []
         self._ended: list[tuple[str, str]] = []
         self._ordered: dict[int, str] = {}
+        self._listeners: set[str] = set()
         os.register_at_fork(after_in_child=self._leave_socket_to_master)
         inherited = {
             name: os.environ.pop(name, None) for name in (_DIRECTORY_VARIABLE, _SOCKET_VARIABLE)
@@ -135,6 +140,8 @@ class PrometheusMaster(Arbiter):
             return
         try:
             self._record_what_was_noted()
+            self._record_backlogs()
+            self._record_dirty_workers()
             self._recorder.tick()
             if self._exporter is not None and not self._stopping:
                 self._exporter.tend()
@@ -155,6 +162,21 @@ class PrometheusMaster(Arbiter):
             self._count(catalogue.WORKER_EXITS, worker_id=number, cause=cause)
             self._set(catalogue.WORKER_EXIT_TIME, now, worker_id=number, cause=cause)
         self._set(catalogue.WORKERS_TARGET, self.num_workers)
+
+    def _record_backlogs(self) -> None:
+        now = dict(backlog.measure(self.LISTENERS))
+        # Listeners that a reload has closed have nobody waiting.
+        self._listeners |= now.keys()
+        for name in self._listeners:
+            for family, value in zip(_BACKLOG, now.get(name, (0, 0)), strict=True):
+                self._set(family, value, listener=name)
+
+    def _record_dirty_workers(self) -> None:
+        # Gunicorn before 25 has none. To look for them takes some milliseconds.
+        arbiter = getattr(self, "dirty_arbiter_pid", 0)
+        if arbiter and time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + _DIRTY_SECONDS
+            self._set(catalogue.DIRTY_WORKERS, sampling.children(arbiter))
 
     # Gunicorn's main loop and its signals
 

@@ -54,6 +54,14 @@ class ProcessCollector:
         return metrics.values()
 
 
+def children(pid: int) -> int:
+    """How many child processes a process has; 0 if there is no such process."""
+    try:
+        return len(psutil.Process(pid).children())
+    except psutil.Error:
+        return 0
+
+
 def _process(pid: int, started: float) -> psutil.Process | None:
     """The process of that pid, if it is older than its slot; else the pid is somebody else's."""
     process = psutil.Process(pid)
