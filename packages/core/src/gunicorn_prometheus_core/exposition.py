@@ -12,9 +12,12 @@ from .derive import Derivation
 from .families import Texts
 from .logs import log
 from .merge import Merge
-from .remarks import Exemplars, le_last
-from .storage import Process, Snapshot, Storage
-from .text import Format, header
+from .native import NativeTable
+from .protobuf import Encoder
+from .remarks import Exemplars
+from .storage import NATIVE, Process, Snapshot, Storage
+from .text import Format
+from .writing import MessageWriter, TextWriter, Writer
 
 
 class Collector(Protocol):
@@ -29,6 +32,16 @@ class Collector(Protocol):
         """The families, about the processes that have recorded on this host."""
 
 
+class _Scheme:
+    """What was learned of series, for one escaping scheme."""
+
+    def __init__(self, texts: Texts, escaping: str) -> None:
+        self.prefixes = texts.prefixes(escaping)
+        self.merge = Merge(self.prefixes)
+        self.exemplars = Exemplars(self.prefixes, texts.numbers)
+        self.native = NativeTable(NATIVE, self.prefixes)
+
+
 class Exposition:
     """Renders scrapes and keeps what one scrape learns for the next.
 
@@ -39,8 +52,8 @@ class Exposition:
     def __init__(self, storage: Storage, collectors: Mapping[str, Collector] | None = None) -> None:
         self._storage = storage
         self._collectors = dict(collectors or {})
-        self._merges: dict[str, Merge] = {}
-        self._exemplars: dict[str, Exemplars] = {}
+        self._schemes: dict[str, _Scheme] = {}
+        self._encoder = Encoder()
         self._derivation = Derivation()
         self._texts = Texts()
         self.collector_errors: dict[str, int] = {}
@@ -48,7 +61,7 @@ class Exposition:
     @property
     def rejected(self) -> int:
         """Stored keys that could not be understood so far."""
-        return max((merge.rejected for merge in self._merges.values()), default=0)
+        return max((scheme.merge.rejected for scheme in self._schemes.values()), default=0)
 
     def render(self, form: Format, names: Collection[str] = ()) -> bytes:
         """The text of a scrape; with ``names``, only samples that have one of them.
@@ -73,24 +86,32 @@ class Exposition:
     ) -> Iterator[list[bytes]]:
         """The pieces of each family's text."""
         written: set[str] = set()
-        prefixes = self._texts.prefixes(form.escaping)
-        starts = tuple(chain.from_iterable(map(prefixes.starts, names)))
+        scheme = self._schemes.get(form.escaping)
+        if scheme is None:
+            scheme = self._schemes[form.escaping] = _Scheme(self._texts, form.escaping)
+        writer = self._writer(scheme, snapshots, form, names)
         for metric in (
             *self._derivation.families(snapshots, processes),
             *self._collected(processes),
         ):
             if metric.name not in written and metric.samples:
                 written.add(metric.name)
-                yield _only(self._write(metric, form), starts)
-        if form.escaping not in self._merges:
-            self._merges[form.escaping] = Merge(prefixes)
-            self._exemplars[form.escaping] = Exemplars(prefixes, self._texts.numbers)
-        exemplars = self._exemplars[form.escaping].texts(snapshots) if form.openmetrics else {}
-        for family in self._merges[form.escaping].families(snapshots):
+                yield writer.metric(metric)
+        for family in scheme.merge.families(snapshots):
             if family.name in written or (names and names.isdisjoint(family.sample_names)):
                 continue
-            behind = exemplars.get(family.name, {})
-            yield _only(family.write(form, self._texts, behind), starts)
+            yield writer.family(family)
+
+    def _writer(
+        self, scheme: _Scheme, snapshots: Sequence[Snapshot], form: Format, names: frozenset[str]
+    ) -> Writer:
+        starts = tuple(chain.from_iterable(map(scheme.prefixes.starts, names)))
+        takes_exemplars = form.openmetrics or form.protobuf
+        exemplars = scheme.exemplars.by_family(snapshots) if takes_exemplars else {}
+        if not form.protobuf:
+            return TextWriter(form, self._texts, starts, scheme.exemplars, exemplars)
+        buckets = scheme.native.buckets([one for one in snapshots if one.kind == NATIVE])
+        return MessageWriter(form, self._encoder, scheme.prefixes, starts, exemplars, buckets)
 
     def _collected(self, processes: Sequence[Process]) -> Iterator[Metric]:
         for name, collector in self._collectors.items():
@@ -102,27 +123,3 @@ class Exposition:
                 self.collector_errors[name] = self.collector_errors.get(name, 0) + 1
             else:
                 yield from metrics
-
-    def _write(self, metric: Metric, form: Format) -> list[bytes]:
-        prefixes, numbers = self._texts.prefixes(form.escaping), self._texts.numbers
-        names = {sample.name for sample in metric.samples}
-        pieces = [header(metric.name, metric.type, metric.documentation, names, form)]
-        for sample in metric.samples:
-            labels = prefixes.labels(sorted(sample.labels.items(), key=le_last))
-            pieces += (prefixes.join(sample.name, labels), numbers[sample.value])
-        pieces.append(b"\n")
-        return pieces
-
-
-def _only(pieces: list[bytes], starts: tuple[bytes, ...]) -> list[bytes]:
-    """A family's text reduced to samples that start so, empty if none is left; all if no starts."""
-    if not starts:
-        return pieces
-    head: list[bytes] = []
-    kept: list[bytes] = []
-    for line in b"".join(pieces).split(b"\n")[:-1]:
-        if line.startswith(b"# "):
-            head += (line, b"\n")
-        elif line.startswith(starts):
-            kept += (line, b"\n")
-    return head + kept if kept else []

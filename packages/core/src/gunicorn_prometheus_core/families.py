@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 from .text import Format, NumberTexts, SamplePrefixes, header
@@ -31,6 +32,10 @@ class Block:
         self._prefixes = prefixes
         self._compute = compute
 
+    def samples(self, totals: Any) -> Iterable[tuple[bytes, float]]:
+        """The texts before values, and the values in ``totals``."""
+        return zip(self._prefixes, self._compute(totals), strict=True)
+
     def write(self, totals: Any, texts: Texts, behind: Mapping[bytes, bytes]) -> list[bytes]:
         """Pieces of the sample lines, each line after a newline, for the values in ``totals``.
 
@@ -56,6 +61,10 @@ class MergedFamily:
         self.sample_names: set[str] = set()
         self.blocks: list[Block] = []
         self.totals: Any = ()
+
+    def samples(self) -> Iterable[tuple[bytes, float]]:
+        """Every sample's text before its value, and its value."""
+        return chain.from_iterable(block.samples(self.totals) for block in self.blocks)
 
     def write(
         self, form: Format, texts: Texts, behind: Mapping[bytes, bytes] = _NOTHING

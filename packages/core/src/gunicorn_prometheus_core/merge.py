@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from .families import MergedFamily
 from .gauges import GaugeTable
 from .remarks import RemarkTable
-from .storage import EXEMPLAR, INFO, STATESET, Snapshot
+from .storage import EXEMPLAR, INFO, NATIVE, STATESET, Snapshot
 from .tables import HistogramTable, SummaryTable, SummedTable, Table
 from .text import SamplePrefixes
 
@@ -48,7 +48,9 @@ class Merge:
         by_kind: dict[str, list[Snapshot]] = {}
         for snapshot in snapshots:
             by_kind.setdefault(snapshot.kind, []).append(snapshot)
-        by_kind.pop(EXEMPLAR, None)  # not families, but written beside their samples
+        # Not families, but written beside their samples.
+        for kind in (EXEMPLAR, NATIVE):
+            by_kind.pop(kind, None)
         for kind in self._tables.keys() - by_kind.keys():
             del self._tables[kind]
         seen: set[str] = set()

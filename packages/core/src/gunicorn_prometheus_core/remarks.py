@@ -84,18 +84,21 @@ class Exemplars:
         self._prefixes, self._numbers = prefixes, numbers
         self._parsed = Parsed()
 
-    def texts(self, snapshots: Iterable[Snapshot]) -> dict[str, dict[bytes, bytes]]:
-        """By family: what to write behind the value, by the text before it.
+    def by_family(self, snapshots: Iterable[Snapshot]) -> dict[str, dict[bytes, Remark]]:
+        """The exemplars of each family, by the text before the value of their sample.
 
         OpenMetrics allows exemplars behind totals of counters and buckets of histograms.
         """
         found = latest(one.remarks() for one in snapshots if one.kind == EXEMPLAR)
-        texts: dict[str, dict[bytes, bytes]] = {}
+        exemplars: dict[str, dict[bytes, Remark]] = {}
         for series, remark in zip(self._parsed.of(list(found)), found.values(), strict=True):
             if series is not None and series.sample.endswith(("_total", "_bucket")):
-                text = self._text(remark)
-                texts.setdefault(series.family, {})[self._prefix(series)] = text
-        return texts
+                exemplars.setdefault(series.family, {})[self._prefix(series)] = remark
+        return exemplars
+
+    def texts(self, exemplars: Mapping[bytes, Remark]) -> dict[bytes, bytes]:
+        """What to write behind values."""
+        return {prefix: self._text(remark) for prefix, remark in exemplars.items()}
 
     def _prefix(self, series: Series) -> bytes:
         labels = sorted(series.labels.items(), key=le_last)

@@ -15,7 +15,9 @@ from typing import Any, Protocol
 
 #: Kinds of snapshot whose values are summed over processes, the dead included.
 #: The others are ``gauge_<mode>`` with a mode of prometheus_client's Gauge.
-SUMMED_KINDS = frozenset({"counter", "histogram", "summary"})
+SUMMED_KINDS = frozenset({"counter", "histogram", "summary", "native"})
+#: The kind of the buckets of native histograms, which are not samples.
+NATIVE = "native"
 
 #: Kinds of snapshot that hold remarks: exemplars, and prometheus_client's Info and Enum.
 EXEMPLAR, INFO, STATESET = "exemplar", "info", "stateset"

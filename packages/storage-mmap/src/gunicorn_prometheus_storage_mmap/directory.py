@@ -13,7 +13,7 @@ from typing import Any
 from gunicorn_prometheus_core.logs import log
 from gunicorn_prometheus_core.settings import Settings
 
-from . import remarks, slots
+from . import layout, remarks, slots
 from .access import Access
 
 _PRIVATE_PREFIX = "gunicorn-prometheus-"
@@ -22,6 +22,7 @@ _PRIVATE_MARK = "private"
 _ABANDONED_SECONDS = 10.0
 _OURS = (
     *(".db", ".db.new", ".db.corrupt", ".run", ".run.new", slots.SUFFIX),
+    *(layout.OWN_SUFFIX, f"{layout.OWN_SUFFIX}.new", f"{layout.OWN_SUFFIX}.corrupt"),
     *(remarks.SUFFIX, f"{remarks.SUFFIX}.new"),
 )
 

@@ -20,6 +20,8 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
 
+from gunicorn_prometheus_core.storage import NATIVE
+
 HEADER_BYTES = 8
 CELL_BYTES = 16
 
@@ -27,6 +29,15 @@ _INT = struct.Struct("i")
 _HEADER = struct.Struct("ii")
 _CELL = struct.Struct("dd")
 _LOOKS_LIKE_A_KEY = operator.methodcaller("startswith", b"[")
+
+
+#: Of pages of kinds that prometheus_client knows, and of those that it must pass by.
+SUFFIX, OWN_SUFFIX = ".db", ".cells"
+
+
+def file_name(kind: str, process: str) -> str:
+    """Name of the file of a page."""
+    return f"{kind}_{process}{OWN_SUFFIX if kind == NATIVE else SUFFIX}"
 
 
 class CorruptPage(Exception):

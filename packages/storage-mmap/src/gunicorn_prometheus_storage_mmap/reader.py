@@ -16,7 +16,7 @@ from typing import Any
 
 from gunicorn_prometheus_core.errors import StorageUnavailable
 from gunicorn_prometheus_core.logs import log
-from gunicorn_prometheus_core.storage import REMARK_KINDS, SUMMED_KINDS, Process, Snapshot
+from gunicorn_prometheus_core.storage import NATIVE, REMARK_KINDS, SUMMED_KINDS, Process, Snapshot
 
 from . import archive, layout, remarks, slots
 from .access import Access
@@ -30,13 +30,18 @@ _REMEMBER_SECONDS = 10.0
 
 
 def parse_name(name: str) -> tuple[str, str] | None:
-    """Kind and process of a page's file name, by prometheus_client's rule; None for other files."""
-    if not name.endswith(".db"):
+    """Kind and process of a page's file name, by prometheus_client's rule; None for other files.
+
+    The pages that prometheus_client must not read are named by a rule of their own.
+    """
+    if name.startswith(f"{NATIVE}_") and name.endswith(layout.OWN_SUFFIX):
+        return NATIVE, name.removeprefix(f"{NATIVE}_").removesuffix(layout.OWN_SUFFIX)
+    if not name.endswith(layout.SUFFIX):
         return None
     parts = name[:-3].split("_")
     if parts[0] == "gauge" and len(parts) == 3 and parts[1] in _GAUGE_MODES:
         return f"gauge_{parts[1]}", parts[2]
-    if parts[0] in SUMMED_KINDS and len(parts) == 2:
+    if parts[0] in SUMMED_KINDS - {NATIVE} and len(parts) == 2:
         return parts[0], parts[1]
     return None
 

@@ -299,7 +299,7 @@ class Recorder:
             self._move_all()
 
     def _path(self, kind: str) -> str:
-        return os.path.join(self.directory, f"{kind}_{self.process}.db")
+        return os.path.join(self.directory, layout.file_name(kind, self.process))
 
     def _mend(self, page: Page) -> None:
         """Give a page its file: for the first time, or again after it vanished or was replaced."""

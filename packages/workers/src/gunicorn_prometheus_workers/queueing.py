@@ -85,6 +85,12 @@ class QueueTimes:
         self._skewed_page, self._skewed_at = skewed.page, skewed.at[0]
         self._lock = recorder.lock
 
+    def look(self, context: Context, elapsed: float) -> None:
+        """Count a request that was read ``elapsed`` s ago, if its headers say when it was sent."""
+        stamp = stamp_of(context)
+        if stamp is not None:
+            self.observe(stamp, elapsed)
+
     def observe(self, stamp: str, elapsed: float) -> None:
         """Count a request whose header says ``stamp`` and that was read ``elapsed`` s ago."""
         sent = parse(stamp)

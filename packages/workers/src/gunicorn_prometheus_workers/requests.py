@@ -18,7 +18,8 @@ from gunicorn_prometheus_core.settings import Settings
 from .counters import Counters, Failures, known, single
 from .exemplars import Exemplars
 from .labels import OTHER, Endpoints, excluding, method_label
-from .queueing import Distribution, QueueTimes, stamp_of
+from .natively import NativeDurations
+from .queueing import Distribution, QueueTimes
 from .routing import ERROR, Context, Resolver, Routes, everywhere, unknown
 
 _BYTES = catalogue.SIZE_BYTES
@@ -53,6 +54,7 @@ class Requests:
             self._find_route = self._routes.find
         self._queue = QueueTimes(recorder) if settings.queue_time else None
         self._exemplars = Exemplars(recorder) if settings.exemplars else None
+        self._native = NativeDurations(recorder) if settings.native_histograms else None
         #: Tells of a path whether its requests are not to be recorded; None if all are.
         self.excluded = excluding(settings.excluded_paths)
         #: By method, route or path, and status as they come, for those that are their own labels.
@@ -125,12 +127,13 @@ class Requests:
             self.trouble(defect)
             bucket = None
         try:
-            if self._exemplars is not None and bucket is not None:
-                self._exemplars.observe(bucket, elapsed, started + elapsed, context)
+            if bucket is not None:
+                if self._native is not None:
+                    self._native.observe(duration_sum, elapsed)
+                if self._exemplars is not None:
+                    self._exemplars.observe(bucket, elapsed, started + elapsed, context)
             if self._queue is not None:
-                stamp = stamp_of(context)
-                if stamp is not None:
-                    self._queue.observe(stamp, elapsed)
+                self._queue.look(context, elapsed)
         except Exception as defect:  # noqa: BLE001  the border to the request; counted and logged
             self.trouble(defect)
         if error is not None or status >= 500:
@@ -242,6 +245,8 @@ class Requests:
         first, second = len(duration), len(duration) + len(read)
         if self._exemplars is not None:
             self._exemplars.place(duration[1:], at[1:first])
+        if self._native is not None:
+            self._native.place(at[0], {**route, "status": status})
         return (
             *(page, at[0], at[1:first]),
             *(at[first], at[first + 1 : second]),
