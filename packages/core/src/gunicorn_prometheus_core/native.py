@@ -23,7 +23,7 @@ SCHEMA = 4
 _PER_DOUBLING = 1 << SCHEMA
 #: What is smaller is counted as zero, what is larger in the last bucket: from a microsecond to
 #: more than an hour, which bounds the number of buckets of a series by 513.
-ZERO_THRESHOLD = 2.0**-20
+ZERO_THRESHOLD, _LARGEST = 2.0**-20, 2.0**12
 _FIRST, LAST = -20 * _PER_DOUBLING + 1, 12 * _PER_DOUBLING
 #: The index of what is counted as zero.
 ZERO = _FIRST - 1
@@ -36,7 +36,9 @@ def index(value: float) -> int:
     """Index of the bucket of a value: above 2 ** ((index - 1) / 16), up to 2 ** (index / 16)."""
     if value <= ZERO_THRESHOLD:
         return ZERO
-    return min(max(ceil(log2(value) * _PER_DOUBLING), _FIRST), LAST)
+    if value > _LARGEST:
+        return LAST
+    return max(ceil(log2(value) * _PER_DOUBLING), _FIRST)
 
 
 def bucket_key(family: str, labels: Mapping[str, str], help_text: str, at: int) -> bytes:
