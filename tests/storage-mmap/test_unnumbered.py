@@ -117,9 +117,13 @@ def test_an_enum_is_in_the_state_that_any_process_set_last(process, shown):
     assert shown()['step{name="x",step="b"}'] == 1
     first.do('phase.state("elsewhere")', said="ValueError")
     assert state() == ['phase{phase="stopping"}']
-    # Who begins says nothing yet.
+    # Who begins says nothing yet, whether it has its slot before it has its metrics or after.
     second.end()
-    assert process().name == second.name
+    third = process()
+    assert third.name == second.name
+    assert state() == ['phase{phase="stopping"}']
+    third.end()
+    assert process("recorder = activate()\n" + METRICS + "say(recorder.process)\nobey()")
     assert state() == ['phase{phase="stopping"}']
 
 

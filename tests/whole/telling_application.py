@@ -29,6 +29,6 @@ def application(environ, start_response):
     elif what == "clear":
         JOBS.clear()
         TOOK.clear()
-    body = str(os.getpid()).encode()
+    body = b"pong" if what == "ping" else str(os.getpid()).encode()
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]

@@ -112,7 +112,12 @@ class Remarks:
         return None if cell is None else unpacked(cell)
 
     def put(self, key: bytes, remark: Remark) -> None:
-        """Say something of a series. Raises OSError when there is no room; it is in memory then."""
+        """Say something of a series. Raises OSError when there is no room; it is in memory then.
+
+        A remark of time 0.0 is what holds as long as nobody has said anything.
+        """
+        if not remark.time and key in self._cells:
+            return
         cell = packed(remark)
         self._cells[key] = cell
         if self._map is None:

@@ -101,7 +101,7 @@ def _is_set(metric: Any) -> bool:
 def _tell(recorder: Recorder, metric: Any, now: float, value: float = 1.0) -> None:
     """Record what an Info or an Enum says; nothing of other metrics, or of one without labels.
 
-    What is said at time 0.0 is what nobody has said yet: it takes no other remark's place.
+    What is said at time 0.0 holds as long as nobody has said anything.
     """
     if not isinstance(metric, (Info, Enum)) or not hasattr(metric, "_value"):
         return
@@ -114,8 +114,7 @@ def _tell(recorder: Recorder, metric: Any, now: float, value: float = 1.0) -> No
         sample, said = name, {one.labels[name]: str(int(one.value)) for one in samples}
     labels = dict(zip(metric._labelnames, metric._labelvalues, strict=False))
     key = json.dumps([name, sample, labels, metric._documentation], sort_keys=True).encode()
-    if now or recorder.remarked(kind, key) is None:
-        recorder.remark(kind, key, Remark(said, value, now))
+    recorder.remark(kind, key, Remark(said, value, now))
 
 
 class Functions:
