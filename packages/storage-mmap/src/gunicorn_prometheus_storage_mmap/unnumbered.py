@@ -162,7 +162,7 @@ class Functions:
         if took > _LONG_SECONDS and gauge not in self._complained:
             self._complained.add(gauge)
             log.warning(
-                "the function of the gauge %s took %.1f s; it is called about once a second, "
+                "the function of the gauge %s took %s s; it is called about once a second, "
                 "and requests of its worker wait meanwhile",
-                gauge._name, took,
+                gauge._name, f"{took:.1f}",
             )  # fmt: skip
