@@ -190,7 +190,7 @@ def test_removing_by_some_of_the_labels(process, shown):
     one.do("[pairs.labels(a, b).inc() for a in '12' for b in '34']")
     if hasattr(MetricWrapperBase, "remove_by_labels"):
         one.do('pairs.remove_by_labels({"a": "1"})')
-    else:  # before version 0.23
+    else:  # before version 0.24
         one.do('pairs.remove("1", "3"); pairs.remove("1", "4")')
     assert {name for name in shown() if name.startswith("pairs")} == {
         'pairs_total{a="2",b="3"}',
@@ -275,6 +275,8 @@ def test_a_function_that_fails_or_takes_long_is_logged_once(process, shown):
         said.append(line)
     assert said[0] == "the function of the gauge depth failed; it keeps its value"
     assert sum("failed" in line for line in said) == 1
+    one.do("errors = [k for k in recorder.keys('counter') if b'recording_errors' in k]")
+    one.do("cells = recorder.cells('counter', errors); assert cells.page.view[cells.at[0]] == 2")
     one.do("least.labels('f').set_function(lambda: time.sleep(0.15) or 2)")
     one.tell("recorder.tick(); recorder.tick()")
     assert one.line().startswith("the function of the gauge least took 0.")

@@ -18,14 +18,16 @@ from typing import Any
 
 from prometheus_client.metrics import Enum, Gauge, Info, MetricWrapperBase
 
+from gunicorn_prometheus_core import catalogue
 from gunicorn_prometheus_core.logs import log
-from gunicorn_prometheus_core.recording import Cells
+from gunicorn_prometheus_core.recording import Cells, sample_keys
 from gunicorn_prometheus_core.storage import INFO, STATESET, Remark
 
 from .recorder import Recorder
 
 #: A function that takes longer than this keeps requests waiting.
 _LONG_SECONDS = 0.1
+_FAILURES = catalogue.EXPORTER_RECORDING_ERRORS
 _REMOVERS = ("remove", "remove_by_labels", "clear")
 
 
@@ -142,11 +144,15 @@ class Functions:
         def call_all() -> None:
             if recorder.process.startswith("worker"):
                 for gauge in list(self._gauges):
-                    self._call(gauge)
+                    if not self._call(gauge):
+                        failures = recorder.cells("counter", sample_keys(_FAILURES, {}))
+                        with recorder.lock:
+                            failures.page.view[failures.at[0]] += 1.0
 
         return call_all
 
-    def _call(self, gauge: Any) -> None:
+    def _call(self, gauge: Any) -> bool:
+        """Whether its function could be called."""
         started = time.perf_counter()
         try:
             (sample,) = gauge._child_samples()
@@ -157,12 +163,13 @@ class Functions:
                 log.exception(
                     "the function of the gauge %s failed; it keeps its value", gauge._name
                 )
-            return
+            return False
         took = time.perf_counter() - started
         if took > _LONG_SECONDS and gauge not in self._complained:
             self._complained.add(gauge)
             log.warning(
                 "the function of the gauge %s took %s s; it is called about once a second, "
                 "and requests of its worker wait meanwhile",
-                gauge._name, f"{took:.1f}",
+                gauge._name, round(took, 1),
             )  # fmt: skip
+        return True
