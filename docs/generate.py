@@ -52,6 +52,7 @@ GROUPS = {
     "workers": ("gunicorn_worker",),
     "master": ("gunicorn_master_", "gunicorn_listener_", "gunicorn_dirty_"),
     "exporter": ("gunicorn_exporter_",),
+    "sidecar": ("gunicorn_sidecar_",),
 }
 
 

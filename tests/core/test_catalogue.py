@@ -12,6 +12,10 @@ EXCEPTIONS = {
     "gunicorn_worker_failed_requests": {"counter_ends_in_total": "documented without _total"},
     "gunicorn_worker_error_handling": {"counter_ends_in_total": "documented without _total"},
     "gunicorn_worker_cpu_percent": {"base_unit": "documented as a percentage, not a ratio"},
+    "gunicorn_sidecar_multiproc_files_count": {
+        "no_suffix_of_a_sample": "documented so",
+        "no_type_in_name": "documented with _count",
+    },
     "gunicorn_worker_restart_count_total": {"no_type_in_name": "documented with _count"},
     "gunicorn_master_worker_restart_count_total": {"no_type_in_name": "documented with _count"},
 }

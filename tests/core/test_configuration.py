@@ -16,6 +16,7 @@ exporter:
   prometheus:
     metrics_port: 9092
     bind_address: "127.0.0.1"
+    client_timeout_seconds: 5
     multiproc_dir: /run/metrics
     page: off
     web_config_file: /etc/web.yml
@@ -76,6 +77,7 @@ exporter:
 READ = {
     "metrics_port": 9092,
     "bind_address": "127.0.0.1",
+    "client_timeout_seconds": 5.0,
     "multiproc_dir": "/run/metrics",
     "page": False,
     "web_config_file": "/etc/web.yml",

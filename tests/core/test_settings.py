@@ -45,6 +45,7 @@ DEFAULTS = {
     "REDIS_SENTINEL_USERNAME": None,
     "REDIS_SENTINEL_PASSWORD": None,
     "REDIS_CLUSTER": False,
+    "GUNICORN_PROMETHEUS_CLIENT_TIMEOUT_SECONDS": 10.0,
     "PROMETHEUS_WEB_CONFIG_FILE": None,
     "PROMETHEUS_SSL_ENABLED": None,
     "PROMETHEUS_SSL_CERTFILE": None,
@@ -68,7 +69,11 @@ GOOD = [
     ("PROMETHEUS_METRICS_PORT", "1", 1),
     ("PROMETHEUS_METRICS_PORT", "65535", 65535),
     ("PROMETHEUS_METRICS_PORT", " 9200 ", 9200),
-    ("PROMETHEUS_BIND_ADDRESS", "::1", "::1"),
+    *(
+        ("PROMETHEUS_BIND_ADDRESS", text, text)
+        for text in ("::1", "127.0.0.1,[::1]:9092", "localhost:9093", "unix:/run/m.sock, 0.0.0.0")
+    ),
+    ("GUNICORN_PROMETHEUS_CLIENT_TIMEOUT_SECONDS", "2.5", 2.5),
     ("GUNICORN_PROMETHEUS_STORAGE", "theirs", "theirs"),
     ("GUNICORN_PROMETHEUS_ENDPOINT", "path", "path"),
     ("GUNICORN_PROMETHEUS_ENDPOINT", "none", "none"),
@@ -145,6 +150,11 @@ BAD = [
     *(("GUNICORN_PROMETHEUS_PUBLISH_SECONDS", text) for text in ("0", "soon", "nan", "3601")),
     *(("GUNICORN_PROMETHEUS_STORAGE_TIMEOUT_SECONDS", text) for text in ("0", "inf", "2s")),
     ("GUNICORN_PROMETHEUS_SCOPE", "everything"),
+    *(
+        ("PROMETHEUS_BIND_ADDRESS", text)
+        for text in (":9091", "a:b", "a:70000", "[::1", "[::1]9091", "unix:m.sock", "a,,b", "a, a")
+    ),
+    *(("GUNICORN_PROMETHEUS_CLIENT_TIMEOUT_SECONDS", text) for text in ("0", "never")),
     *(("REDIS_PORT", text) for text in ("0", "redis:6379")),
     ("REDIS_DB", "-1"),
     *(("REDIS_TTL_SECONDS", text) for text in ("0", "never", "604801")),

@@ -569,6 +569,24 @@ class Watch:
             before = now
 
 
+@pytest.fixture
+def open_to_everybody() -> Iterator[Callable[[list[str]], None]]:
+    """Lets others pass through the folders above these paths, during the test."""
+    changed: list[tuple[Path, int]] = []
+
+    def make_passable(paths: list[str]) -> None:
+        for path in paths:
+            for folder in Path(path).resolve().parents:
+                mode = folder.stat().st_mode & 0o7777
+                if not mode & 0o001:
+                    changed.append((folder, mode))
+                    folder.chmod(mode | 0o001)
+
+    yield make_passable
+    for folder, mode in changed:
+        folder.chmod(mode)
+
+
 @dataclasses.dataclass(frozen=True)
 class Certificate:
     """Files of a certificate for localhost and of its key."""

@@ -32,7 +32,7 @@ class Framework:
 
 
 WSGI, ASGI = ("sync", "gthread", "gevent"), ("asgi", "uvicorn")
-EVERYWHERE = (*WSGI, "gevent_pywsgi", "eventlet")
+EVERYWHERE = (*WSGI, "gevent_pywsgi", "eventlet", "tornado")
 FLASKS = "/users/<int:number>", "/users/<int:number>/orders/<order>"
 BRACES = "/users/{number}", "/users/{number}/orders/{order}"
 TYPED = "/users/{number:int}", "/users/{number:int}/orders/{order}"

@@ -172,3 +172,26 @@ def test_no_secret_is_told(server, environment, redis_server, wait):
         for told in (gunicorn.log, pages, stored, *commands):
             assert SECRET not in told
         gunicorn.stop()
+
+
+def test_a_sidecar_tells_whether_redis_is_there(
+    server, environment, sidecar, redis_server, tmp_path, wait
+):
+    gunicorn = server("-w", "1", **environment, SIDECAR_MODE="true")
+    gunicorn.start(ready=False)
+    wait(gunicorn.answers, lambda: gunicorn.log)
+    hello(gunicorn, 3)
+    beside = sidecar(**environment)
+    wait(lambda: beside.scrape().sum(HELLOS) == 3, "it shows what was published")
+    now = beside.scrape()
+    assert now.values("gunicorn_sidecar_redis_connected") == {(): 1}
+    assert now.values("gunicorn_sidecar_multiproc_files_count") == {(): 0}
+    redis_server.pause()
+    try:
+        wait(
+            lambda: beside.scrape().values("gunicorn_sidecar_redis_connected") == {(): 0},
+            "it says that Redis is away",
+        )
+        assert beside.scrape().sum(HELLOS) == 3
+    finally:
+        redis_server.go_on()

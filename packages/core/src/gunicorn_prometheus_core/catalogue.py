@@ -451,6 +451,49 @@ EXPORTER_COLLECT_ERRORS = Family(
     "Attempts at collecting from the storage that hosts share which failed or took too long.",
 )
 
+EXPORTER_REFUSED = Family(
+    "gunicorn_exporter_refused_total",
+    "counter",
+    ("reason",),
+    "merged",
+    "Clients of the metrics that were refused or given up on, by reason.",
+)
+EXPORTER_ACCESS_ERRORS = Family(
+    "gunicorn_exporter_access_errors_total",
+    "counter",
+    (),
+    "merged",
+    "Times that changed certificates or users could not be used and the former stayed in force.",
+)
+SIDECAR_UPTIME = Family(
+    "gunicorn_sidecar_uptime_seconds",
+    "gauge",
+    (),
+    "collected",
+    "Time since the sidecar began.",
+)
+SIDECAR_REDIS_CONNECTED = Family(
+    "gunicorn_sidecar_redis_connected",
+    "gauge",
+    (),
+    "collected",
+    "Whether Redis took and gave what the sidecar asked last, 1 or 0; absent without Redis.",
+)
+SIDECAR_DIR_SIZE = Family(
+    "gunicorn_sidecar_multiproc_dir_size_bytes",
+    "gauge",
+    (),
+    "collected",
+    "Size of the files in the directory of the pages that the sidecar reads.",
+)
+SIDECAR_FILES = Family(
+    "gunicorn_sidecar_multiproc_files_count",
+    "gauge",
+    (),
+    "collected",
+    "Number of files in the directory of the pages that the sidecar reads.",
+)
+
 FAMILIES: tuple[Family, ...] = tuple(
     value for value in list(globals().values()) if isinstance(value, Family)
 )

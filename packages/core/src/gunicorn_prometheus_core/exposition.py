@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Protocol
 
-from prometheus_client import Metric
-
+from .collecting import Collecting, Collector
 from .derive import Derivation
 from .families import Texts
-from .logs import log
 from .merge import Merge
 from .native import NativeTable
 from .protobuf import Encoder
@@ -18,18 +15,6 @@ from .remarks import Exemplars
 from .storage import NATIVE, Process, Snapshot, Storage
 from .text import Format
 from .writing import MessageWriter, TextWriter, Writer
-
-
-class Collector(Protocol):
-    """Measures further families at scrape time, in the exporter process.
-
-    Members of the entry-point group ``gunicorn_prometheus.collectors`` are
-    called without arguments to get one. A collector that raises costs only
-    its own families; the failure is logged once and counted.
-    """
-
-    def collect(self, processes: Sequence[Process]) -> Iterable[Metric]:
-        """The families, about the processes that have recorded on this host."""
 
 
 class _Scheme:
@@ -51,12 +36,16 @@ class Exposition:
 
     def __init__(self, storage: Storage, collectors: Mapping[str, Collector] | None = None) -> None:
         self._storage = storage
-        self._collectors = dict(collectors or {})
+        self._collecting = Collecting(collectors or {})
         self._schemes: dict[str, _Scheme] = {}
         self._encoder = Encoder()
         self._derivation = Derivation()
         self._texts = Texts()
-        self.collector_errors: dict[str, int] = {}
+
+    @property
+    def collector_errors(self) -> dict[str, int]:
+        """How often each collector was left out so far, by its name."""
+        return self._collecting.errors
 
     @property
     def rejected(self) -> int:
@@ -92,7 +81,7 @@ class Exposition:
         writer = self._writer(scheme, snapshots, form, names)
         for metric in (
             *self._derivation.families(snapshots, processes),
-            *self._collected(processes),
+            *self._collecting.collect(processes),
         ):
             if metric.name not in written and metric.samples:
                 written.add(metric.name)
@@ -112,14 +101,3 @@ class Exposition:
             return TextWriter(form, self._texts, starts, scheme.exemplars, exemplars)
         buckets = scheme.native.buckets([one for one in snapshots if one.kind == NATIVE])
         return MessageWriter(form, self._encoder, scheme.prefixes, starts, exemplars, buckets)
-
-    def _collected(self, processes: Sequence[Process]) -> Iterator[Metric]:
-        for name, collector in self._collectors.items():
-            try:
-                metrics = list(collector.collect(processes))
-            except Exception:
-                if name not in self.collector_errors:
-                    log.exception("collector %s failed; its families are left out", name)
-                self.collector_errors[name] = self.collector_errors.get(name, 0) + 1
-            else:
-                yield from metrics

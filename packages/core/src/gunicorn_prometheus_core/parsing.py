@@ -9,6 +9,8 @@ from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
+from . import listening
+
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 
@@ -98,6 +100,24 @@ def _address(value: str) -> tuple[str, int]:
         raise ValueError(value)
     number: int = integer(1, 65535).parse(port)
     return host.strip("[]"), number
+
+
+def listen_addresses() -> Kind:
+    """Addresses to listen at; the text itself, since those without a port take another setting's.
+
+    See :func:`gunicorn_prometheus_core.listening.addresses`.
+    """
+
+    def parse(value: str) -> str:
+        listening.addresses(value, 1)
+        return value.strip()
+
+    return Kind(
+        "an IPv4 or IPv6 address or a host name of this machine, with or without a port as in "
+        "[::1]:9091, or unix:/path; several with commas between them",
+        parse,
+        ("str", "seq"),
+    )
 
 
 def bounds(most: int) -> Kind:

@@ -27,7 +27,10 @@ REMEDIES = {
     (STORAGE, "redis"): "gunicorn-prometheus-storage-redis",
     **{(WORKERS, kind): "gunicorn-prometheus-workers" for kind in _WORKERS},
     (MASTER, "default"): "gunicorn-prometheus-master",
-    (SERVER, "default"): "gunicorn-prometheus-server",
+    **{
+        (SERVER, name): "gunicorn-prometheus-server"
+        for name in ("default", "check", "sidecar", "standalone", "health")
+    },
 }
 
 

@@ -87,8 +87,17 @@ class Settings:
         "prometheus.bind_address",
         "PROMETHEUS_BIND_ADDRESS",
         "0.0.0.0",
-        parsing.text("an IPv4 or IPv6 address or a host name of this machine"),
-        "Address of the metrics endpoint.",
+        parsing.listen_addresses(),
+        "Address of the metrics endpoint, or several with commas between them; the port of those "
+        "that name none is that of the setting for it.",
+    )
+    client_timeout_seconds: float = _setting(
+        "prometheus.client_timeout_seconds",
+        "GUNICORN_PROMETHEUS_CLIENT_TIMEOUT_SECONDS",
+        10.0,
+        parsing.seconds(0.1, 3600),
+        "How long a client of the metrics endpoint may take over a TLS handshake, over a request, "
+        "and to begin to take the answer.",
     )
     page: bool = _setting(
         "prometheus.page",

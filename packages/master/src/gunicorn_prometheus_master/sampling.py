@@ -23,7 +23,7 @@ _FAMILIES = (
 
 
 class ProcessCollector:
-    """See :class:`gunicorn_prometheus_core.exposition.Collector`.
+    """See :class:`gunicorn_prometheus_core.collecting.Collector`.
 
     A worker that can't be seen from here, being in another container or gone
     just now, is left out.

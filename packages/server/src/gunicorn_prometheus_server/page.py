@@ -15,11 +15,9 @@ from importlib import resources
 from gunicorn_prometheus_core.errors import StorageUnavailable
 from gunicorn_prometheus_core.logs import log
 
-from .scrapes import Scrapes
+from .exchange import PLAIN, Answer, Headers
+from .scrapes import Scrapes, TooMany
 from .status import Status
-
-Headers = list[tuple[bytes, bytes]]
-Answer = tuple[int, Headers, bytes]
 
 _STATUS_PATH = "/api/v1/status"
 _FRESH_SECONDS = 0.5
@@ -92,7 +90,7 @@ class Page:
         return path == _STATUS_PATH or path in self._files
 
     async def answer(self, path: str, asked: dict[bytes, bytes], compress: bool) -> Answer:
-        """Answer a GET or HEAD of a path that it has, with these headers."""
+        """Answer a GET or HEAD of a path that it has, with these headers. Raises TooMany."""
         if path in self._files:
             return self._files[path].answer(asked, compress)
         headers = [
@@ -103,14 +101,16 @@ class Page:
         ]
         try:
             text, compressed = await self._scrapes.alone(self._fresh)
+        except TooMany:
+            raise
         except StorageUnavailable as error:  # logged and counted by scrapes, which see it as well
-            return 503, [(b"content-type", b"text/plain; charset=utf-8")], f"{error}\n".encode()
+            return 503, [PLAIN], f"{error}\n".encode()
         except Exception:
             if not self._complained:
                 log.exception("what the page shows could not be computed")
             self._complained = True
             text = b"what the page shows could not be computed; the exporter's log says why\n"
-            return 500, [(b"content-type", b"text/plain; charset=utf-8")], text
+            return 500, [PLAIN], text
         self._complained = False
         if compress:
             return 200, [*headers, (b"content-encoding", b"gzip")], compressed

@@ -17,8 +17,8 @@ from importlib import metadata
 from typing import Any
 
 from gunicorn_prometheus_core import catalogue as c
+from gunicorn_prometheus_core.collecting import Collector
 from gunicorn_prometheus_core.derive import current_state
-from gunicorn_prometheus_core.exposition import Collector
 from gunicorn_prometheus_core.own import OwnCells
 from gunicorn_prometheus_core.storage import Process, Storage
 

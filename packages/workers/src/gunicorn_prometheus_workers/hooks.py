@@ -43,7 +43,8 @@ class Hooks:
             if self._excluded is not None and self._excluded(req.path):
                 return
             reader: Any = getattr(req.body, "reader", None)
-            if type(reader) is not LengthReader:
+            # A LengthReader counts what it has asked for, also if the client leaves before that.
+            if type(reader) is not LengthReader or reader.length:
                 reader = sizes.counted(req)
             self._begin()
             req._gunicorn_prometheus = perf_counter(), reader, reader.length

@@ -37,7 +37,9 @@ def recording(handler: Any, requests: Requests) -> Any:
                 # Bytes of headers or an error page are in response_length as well.
                 status = abs(self.code) if self.response_length else CLIENT_GONE
                 about = self.command, path, status
-                seen = started, -self._body.length, self._sent
+                # Of a body that ends too early gevent gives nothing to the application.
+                read = max(-self._body.length, self._body.position)
+                seen = started, read, self._sent
                 requests.end(*about, *seen, self._environ, self._failure)
 
         def run_application(self) -> None:
