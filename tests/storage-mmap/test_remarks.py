@@ -126,7 +126,7 @@ def test_a_reader_never_sees_parts_of_two_remarks(directory, start, reader):
         script.line()
         (reading,) = [one.remarks for one in reader.collect() if one.kind == EXEMPLAR]
         seen = set()
-        while len(seen) < 2000:
+        while len(seen) < 300:
             seen.update(map(checked, reading().values()))
         script.kill()
         for remark in reading().values():
