@@ -32,6 +32,13 @@ from gunicorn.config import KNOWN_SETTINGS
 #: Pages with examples that run, and what their output has to contain.
 PAGES = {
     "README.md": ["Hello\n", "hello_greetings_total 1.0\n", "\ngunicorn_workers 2.0\n"],
+    "docs/application-metrics.md": [
+        'shop_build_info{version="1.4.2"} 1.0\n',
+        'shop_phase{shop_phase="open"} 1.0\n',
+        'shop_orders_total{kind="tea"} 1.0 # {trace_id="4bf92f3577b34da6a3ce929d0e0e4736"} 1.0 ',
+        "shop_order_seconds_count 2.0\n",
+        "shop_waiting ",
+    ],
     "docs/coming-from-0.2.md": [],
     "docs/commands.md": ["\ngunicorn-prometheus-core\t"],
     "docs/metrics.md": [],

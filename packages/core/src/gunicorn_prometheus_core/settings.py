@@ -394,6 +394,22 @@ class Settings:
         parsing.flag(),
         "Record how long requests have waited since the time in X-Request-Start or X-Queue-Start.",
     )
+    exemplars: bool = _setting(
+        "requests.exemplars",
+        "GUNICORN_PROMETHEUS_EXEMPLARS",
+        True,
+        parsing.flag(),
+        "Keep the trace of a request, if it has one that is sampled, as an exemplar of its "
+        "duration.",
+    )
+    native_histograms: bool = _setting(
+        "requests.native_histograms",
+        "GUNICORN_PROMETHEUS_NATIVE_HISTOGRAMS",
+        False,
+        parsing.flag(),
+        "Record the duration of requests as a native histogram as well, for scrapers that ask for "
+        "Prometheus' protobuf format.",
+    )
     gunicorn_workers: int | None = _setting(
         "gunicorn.workers",
         "GUNICORN_WORKERS",

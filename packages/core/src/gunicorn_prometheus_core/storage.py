@@ -9,13 +9,19 @@ without a request noticing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 #: Kinds of snapshot whose values are summed over processes, the dead included.
 #: The others are ``gauge_<mode>`` with a mode of prometheus_client's Gauge.
-SUMMED_KINDS = frozenset({"counter", "histogram", "summary"})
+SUMMED_KINDS = frozenset({"counter", "histogram", "summary", "native"})
+#: The kind of the buckets of native histograms, which are not samples.
+NATIVE = "native"
+
+#: Kinds of snapshot that hold remarks: exemplars, and prometheus_client's Info and Enum.
+EXEMPLAR, INFO, STATESET = "exemplar", "info", "stateset"
+REMARK_KINDS = frozenset({EXEMPLAR, INFO, STATESET})
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,24 @@ class Process:
 
 
 @dataclass(frozen=True)
+class Remark:
+    """What was said of a series last: labels, a value, and when (Unix time in seconds).
+
+    An exemplar's labels and value are its own. Those of an Info are what it
+    says; those of an Enum are its states, "1" for the present one and "0" for
+    the others. Their value is 1.0, or 0.0 once the series was removed.
+    """
+
+    labels: Mapping[str, str]
+    value: float
+    time: float
+
+
+def _none() -> Mapping[bytes, Remark]:
+    return {}
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """The values of one process and kind, as they are now.
 
@@ -52,6 +76,14 @@ class Snapshot:
     two objects, what they held before is unchanged, so what a reader derived
     from them stays valid and only the new tail has to be looked at. A change
     of any other sort needs new objects.
+
+    ``removed`` says that a series was removed by its process at some time.
+    Where it is not None, the second double of what is summed up has a meaning,
+    too: 0.0 while the process has the series, the time since when it has it
+    from a predecessor only, or minus the time of its removal.
+
+    A snapshot of one of the ``REMARK_KINDS`` has no values but ``remarks``,
+    which gives them by key, as they are when it is called.
     """
 
     process: Process
@@ -60,6 +92,19 @@ class Snapshot:
     at: Sequence[int]
     values: memoryview[Any]
     instance: str = ""
+    removed: bool | None = None
+    remarks: Callable[[], Mapping[bytes, Remark]] = _none
+
+
+def latest(all_remarks: Iterable[Mapping[bytes, Remark]]) -> dict[bytes, Remark]:
+    """What was said last of each series, over several processes or hosts."""
+    found: dict[bytes, Remark] = {}
+    for remarks in all_remarks:
+        for key, remark in remarks.items():
+            known = found.get(key)
+            if known is None or known.time < remark.time:
+                found[key] = remark
+    return found
 
 
 class Storage(Protocol):

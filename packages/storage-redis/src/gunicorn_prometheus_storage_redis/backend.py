@@ -12,7 +12,7 @@ from typing import Any
 from gunicorn_prometheus_core.errors import StorageUnavailable
 from gunicorn_prometheus_core.logs import log
 from gunicorn_prometheus_core.settings import Settings
-from gunicorn_prometheus_core.storage import Process, Snapshot
+from gunicorn_prometheus_core.storage import REMARK_KINDS, Process, Snapshot
 
 from . import archive, counts, encoding
 from .archive import LIFETIME_SECONDS, REMAINS_SECONDS
@@ -115,7 +115,8 @@ class RedisStorage:
         then is in the index only if it is whole.
         """
         me, names = self._run.instance, self._names
-        data = values, keys, state = names.data(me)
+        values, keys, state = names.data(me)
+        data = values, keys, state, names.remarks(me)
         now = time.time()
         stamp = round(max(now, self._latest + 0.001), 3)
         part = self._part_to_check(update)
@@ -124,7 +125,7 @@ class RedisStorage:
         with redis.pipeline(transaction=True) as pipe:
             pipe.zrange(names.instances, 0, -1, withscores=True)
             pipe.get(names.version)
-            (pipe.hlen if part == 0 else pipe.strlen)(data[part])
+            (pipe.hlen if part in (0, 3) else pipe.strlen)(data[part])
             # The first publish of an instance puts it into the index; any other one finds it
             # there, or others have added it to the archive.
             pipe.zadd(names.instances, {me: stamp}, xx=self._score is not None)
@@ -134,6 +135,12 @@ class RedisStorage:
                 pipe.hset(values, mapping=dict(update.chunks))
             if update.log:
                 pipe.setrange(keys, update.log_offset, update.log)
+            if update.remarks.full and not update.full:
+                pipe.delete(names.remarks(me))
+            if update.remarks.fields:
+                pipe.hset(names.remarks(me), mapping=dict(update.remarks.fields))
+            if update.remarks.gone:
+                pipe.hdel(names.remarks(me), *update.remarks.gone)
             if update.state is not None:
                 pipe.set(state, update.state, ex=None if lasting else LIFETIME_SECONDS)
             if extending:
@@ -143,24 +150,25 @@ class RedisStorage:
                     pipe.expire(key, LIFETIME_SECONDS)
             listed, version, size, *_ = pipe.execute()
         index = {name.decode(): score for name, score in listed}
-        stored = self._outgoing.stored
-        parts = (stored.chunks, stored.log, stored.state) if stored is not None else ()
+        stored, said = self._outgoing.stored, self._outgoing.remarks.stored or {}
+        parts = (stored.chunks, stored.log, stored.state, said) if stored is not None else ()
         whole = update.full or size == len(parts[part])
         self._latest, self._turn = stamp, self._turn + 1
         if index.get(me) != self._score or not whole:
             return None
         self._score = stamp
         self._outgoing.stored = update.stored
+        self._outgoing.remarks.stored = update.remarks.stored
         self._extended = now if extending else self._extended
         return index, version
 
     def _part_to_check(self, update: Update) -> int:
-        """Which of our three keys to look at before an update: values, keys or state.
+        """Which of our keys to look at before an update: values, keys, state or remarks.
 
         Servers that evict take single keys. To be brief we look at one each time, but never add
         to a log that may not be there: it would be as long as it should be, and empty.
         """
-        return 1 if update.log else self._turn % 3
+        return 1 if update.log else self._turn % (4 if self._outgoing.remarks.stored else 3)
 
     def _begin_anew(self) -> None:
         self._score = None
@@ -175,7 +183,7 @@ class RedisStorage:
                 archive.ask(pipe, self._names.remains(former))
                 remains = archive.answer(pipe.execute())
             self._run.go_on(self._folded(remains))
-            redis.delete(*self._names.data(former))
+            redis.delete(*self._names.data(former), self._names.remarks(former))
             log.warning(
                 "%s had published nothing for too long and was taken for dead; it goes on as %s",
                 former,
@@ -243,7 +251,11 @@ class RedisStorage:
             while not self._view.read(redis, self._run.instance):
                 self._go_on_as_another(redis)
         found = [*self._view.snapshots(), *self._base]
-        named = {(one.instance, one.process.name): one.process for one in found}
+        named = {
+            (one.instance, one.process.name): one.process
+            for one in found
+            if one.kind not in REMARK_KINDS
+        }
         self._processes = list(named.values())
         return found
 

@@ -66,8 +66,12 @@ def of_instance(incoming: Incoming) -> Counts:
     counts: Counts = {}
     for process, kind, cells in incoming.cells():
         if kind in _KEPT:
-            summed = kind in ADDED
-            counts[process, kind] = {key: (pair[0], 0.0) if summed else pair for key, pair in cells}
+            summed, removable = kind in ADDED, kind not in SUMMED_KINDS
+            counts[process, kind] = {
+                key: (pair[0], 0.0) if summed else pair
+                for key, pair in cells
+                if not (removable and pair[1] < 0.0)
+            }
     return counts
 
 
