@@ -40,10 +40,7 @@ def main(argv: list[str] | None = None) -> int:
             pages = plugins.load(plugins.STORAGE, "mmap")()
             directory = arguments.directory or _directory(effective, pages, stack)
             storage = stack.enter_context(contextlib.closing(pages.open(effective, directory)))
-            backend = None
-            if effective.storage != "mmap":
-                backend = plugins.backend(effective).load()()
-                backend = backend.open(effective, directory)
+            shared = plugins.backend(effective) if effective.storage != "mmap" else None
             recorder = pages.activate(directory)
             stack.callback(recorder.close)
             recorder.bind("exporter")
@@ -52,8 +49,8 @@ def main(argv: list[str] | None = None) -> int:
             log.error("%s", error)
             return 1
         collectors = _collectors()
-        if backend is not None:
-            storage = Shared(storage, backend, effective, recorder, arguments.parent)
+        if shared is not None:
+            storage = Shared(storage, shared, effective, directory, recorder, arguments.parent)
             collectors["storage"] = Health(storage)
             storage.start()
             stack.callback(storage.stop)
