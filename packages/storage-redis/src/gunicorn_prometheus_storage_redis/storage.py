@@ -65,6 +65,7 @@ class RedisStorage:
         """Store what has changed, in one round trip, and look after what others have left."""
         if not self._run.hold():
             return  # another exporter process publishes the same pages
+        snapshots = list(snapshots)  # they may be needed twice
         with self._reaching() as redis:
             if self._score is None:
                 self._find_ourselves(redis)
