@@ -19,12 +19,10 @@ Needs pytest, which is in no other part of this package:
 * :mod:`~gunicorn_prometheus_core.testing.plugin`: the fixtures, as a plugin of pytest
 """
 
-try:
-    import pytest  # noqa: F401  so that it is said here, and not by each module in its own way
-except ModuleNotFoundError as error:
-    if error.name != "pytest":
-        raise
-    raise ImportError("the conformance suite needs pytest: pip install pytest") from None
+from importlib.util import find_spec
+
+if find_spec("pytest") is None:
+    raise ImportError("the conformance suite needs pytest: pip install pytest")
 
 from .ends import EndTests
 from .faults import FaultTests

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -11,7 +12,6 @@ from ..recording import key
 from ..storage import EXPIRES, KEPT_KINDS, RETIRES, Snapshot
 from .hosts import cells, totals
 from .place import Place
-from .publisher import Publishing
 from .rules import rule
 from .seeing import MODES, Hosts, look, same, until
 from .suite import StorageTests
@@ -115,22 +115,26 @@ class EndTests(StorageTests):
         """No counter is there twice or missing while an instance is retired."""
         if not self._retires(place):
             return
-        observer = host("observer")
-        retiring = 3
+        observer, living = host("observer"), host("living")
+        living.count("x", 5)
+        living.count("y", 5)
+        living.publish()
         seen = 0.0
-        for turn in range(2):
-            some = [host(f"ending{turn}{number}") for number in range(retiring)]
-            publishers = [Publishing(each, until=5, retire=True) for each in some]
-            try:
-                while any(each.process.poll() is None for each in publishers):
+        for turn in range(1, 4):
+            ending = [host(f"ending{turn}{number}") for number in range(3)]
+            for each in ending:
+                each.count("x", 5)
+                each.count("y", 5)
+                each.publish()
+            total = 5.0 + turn * 15.0
+            with ThreadPoolExecutor(len(ending)) as pool:
+                ends = [pool.submit(each.retire, "") for each in ending]
+                while not all(end.done() for end in ends):
                     seen = look(observer, seen)
-                    assert seen <= (turn + 1) * retiring * 5, f"counted twice: {seen}"
-                for each in publishers:
-                    each.expect_end()
-            finally:
-                for each in publishers:
-                    each.kill()
-            same(observer.totals()["x"], (turn + 1) * retiring * 5.0, "what all have counted")
+                    same(seen, total, "what all have counted, while some are retired")
+                for end in ends:
+                    end.result()
+            same(observer.totals()["x"], total, "what all have counted")
 
     @rule("EXPIRES")
     def test_a_silent_instance_is_dead_if_it_says_so(self, place: Place, host: Hosts) -> None:

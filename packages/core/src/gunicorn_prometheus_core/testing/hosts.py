@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from .. import configuration, recording
 from ..checking import Checking
+from ..settings import Settings
 from ..storage import Process, Snapshot, Storage
 from .place import Place
 
@@ -65,7 +66,8 @@ class Page:
     """The values of one process and kind."""
 
     def __init__(self, process: Process, kind: str) -> None:
-        self.process, self.kind = process, kind
+        self.process: Process = process
+        self.kind: str = kind
         self.keys: list[bytes] = []
         self.at: list[int] = []
         self._places: dict[bytes, int] = {}
@@ -100,9 +102,10 @@ class Host:
     """
 
     def __init__(self, place: Place, directory: str, **environ: str) -> None:
-        self.place, self.directory = place, directory
+        self.place: Place = place
+        self.directory: str = directory
         chosen = {"GUNICORN_PROMETHEUS_STORAGE": place.name}
-        self.settings = configuration.load({**chosen, **place.environ, **environ})
+        self.settings: Settings = configuration.load({**chosen, **place.environ, **environ})
         self.pages: dict[tuple[str, str], Page] = {}
         self._thread: _Thread | None = None
         self._storage: Storage | None = None
@@ -176,11 +179,14 @@ class Host:
 
     def close(self) -> None:
         """End the exporter process; the next call begins another one."""
-        if self._thread is not None:
-            if self._storage is not None:
-                self._thread.do(self._storage.close, DEADLINE_SECONDS)
-            self._thread.end()
+        thread, storage = self._thread, self._storage
         self._thread = self._storage = None
+        if thread is not None:
+            try:
+                if storage is not None:
+                    thread.do(storage.close, DEADLINE_SECONDS)
+            finally:
+                thread.end()
 
     def totals(self) -> dict[str, float]:
         """The counters that this host sees of others, by name and labels, added up exactly."""

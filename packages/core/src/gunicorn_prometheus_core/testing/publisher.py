@@ -2,7 +2,7 @@
 
 Reads what it is told from standard input as JSON. It counts ``x`` of one process and ``y`` of
 another to the same number, publishes, and says that number in a line, until it is killed or has
-counted as far as it was told to; then it may retire.
+counted as far as it was told to.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from .place import Place
 class Publishing:
     """A host that is a process of its own, as the test that has started it sees it."""
 
-    def __init__(self, host: Host, until: int, *, retire: bool = False) -> None:
-        self.process = subprocess.Popen(
+    def __init__(self, host: Host, until: int) -> None:
+        self.process: subprocess.Popen[str] = subprocess.Popen(
             [sys.executable, "-m", "gunicorn_prometheus_core.testing.publisher"],
             env=environment(),
             stdin=subprocess.PIPE,
@@ -40,13 +40,12 @@ class Publishing:
             "settings": host.settings.dumps(),
             "directory": host.directory,
             "until": until,
-            "retire": retire,
         }
         assert self.process.stdin is not None
         with self.process.stdin as pipe:
             pipe.write(json.dumps(told))
         #: The last number that it has said to have published.
-        self.last = 0
+        self.last: int = 0
 
     def wait_for(self, more: int) -> None:
         """Wait until it has published so many more times."""
@@ -113,8 +112,6 @@ def main() -> None:
             except StorageUnavailable:  # a busy place: that is allowed, and tried again
                 continue
         print(number, flush=True)
-    if told["retire"]:
-        host.retire(host.instance)
     host.close()
     print("ended", flush=True)
 

@@ -102,7 +102,7 @@ class SharingTests(StorageTests):
         observer = host("observer")
         with Publishing(host("killed"), until=10**9) as publisher:
             seen = 0.0
-            for _ in range(5):
+            for _ in range(20):
                 publisher.wait_for(1)
                 seen = look(observer, seen)
         known = publisher.last
