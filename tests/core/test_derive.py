@@ -178,6 +178,50 @@ def test_per_worker_gauges_end_with_the_worker(server, samples):
     assert found[c.WORKER_CAPACITY.name] == [({"worker_id": "1"}, 4)]
 
 
+def test_what_a_worker_says_of_its_start_and_timeout_is_given(server, samples):
+    for worker, family, value in [
+        ("worker-0", c.WORKER_BOOT, 1.5),
+        ("worker-0", c.WORKER_TIMEOUT, 30),
+        ("worker-1", c.WORKER_BOOT, 2.5),
+    ]:
+        record(server, worker, "gauge_liveall", family, {}, [value])
+    found = samples(Exposition(server).render(TEXT_0_0_4))
+    assert found[c.WORKER_BOOT.name] == [({"worker_id": "0"}, 1.5), ({"worker_id": "1"}, 2.5)]
+    assert found[c.WORKER_TIMEOUT.name] == [({"worker_id": "0"}, 30)]
+
+
+def test_the_age_of_a_heartbeat_is_that_at_the_scrape(server):
+    record(server, "worker-0", "gauge_liveall", c.WORKER_HEARTBEAT, {}, [1000.0])
+    record(server, "worker-1", "gauge_liveall", c.WORKER_HEARTBEAT, {}, [1013.0])
+    derivation = Derivation(clock=lambda: 1012.5)
+    (metric,) = (
+        metric
+        for metric in derivation.families(server.collect(), server.processes())
+        if metric.name == c.WORKER_HEARTBEAT.name
+    )
+    ages = {sample.labels["worker_id"]: sample.value for sample in metric.samples}
+    # A clock that has been set back makes nobody younger than that.
+    assert ages == {"0": 12.5, "1": 0.0}
+
+
+def test_of_workers_of_one_number_on_several_hosts_the_worst_is_given(server):
+    record(server, "worker-0", "gauge_liveall", c.WORKER_HEARTBEAT, {}, [1000.0])
+    record(server, "worker-0", "gauge_liveall", c.WORKER_TIMEOUT, {}, [30])
+    record(server, "worker-1", "gauge_liveall", c.WORKER_HEARTBEAT, {}, [1010.0])
+    record(server, "worker-1", "gauge_liveall", c.WORKER_TIMEOUT, {}, [30])
+    derivation = Derivation(clock=lambda: 1012.0)
+    hosts = [
+        replace(one, instance=one.process.name, process=replace(one.process, number="0"))
+        for one in server.collect()
+    ]
+    found = {
+        metric.name: [sample.value for sample in metric.samples]
+        for metric in derivation.families(hosts, server.processes())
+    }
+    assert found[c.WORKER_TIMEOUT.name] == [30]
+    assert found[c.WORKER_HEARTBEAT.name] == [12]
+
+
 def test_only_the_state_entered_last_is_given(server, samples):
     for state, since in (("running", 100.7), ("quitting", 200.2)):
         record(server, "worker-0", "gauge_liveall", c.WORKER_STATE, {"state": state}, [since])

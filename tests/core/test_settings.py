@@ -14,7 +14,13 @@ DEFAULTS = {
     "GUNICORN_PROMETHEUS_STORAGE": "mmap",
     "REDIS_ENABLED": False,
     "SIDECAR_MODE": False,
+    "GUNICORN_PROMETHEUS_ENDPOINT": "route",
+    "GUNICORN_PROMETHEUS_PAGE": True,
     "GUNICORN_PROMETHEUS_ENDPOINT_LIMIT": 100,
+    "GUNICORN_PROMETHEUS_LABEL_LIMIT": 100,
+    "GUNICORN_PROMETHEUS_EXCLUDED_PATHS": (),
+    "GUNICORN_PROMETHEUS_DURATION_BUCKETS": (),
+    "GUNICORN_PROMETHEUS_QUEUE_TIME": True,
     "GUNICORN_PROMETHEUS_PUBLISH_SECONDS": 2.0,
     "GUNICORN_PROMETHEUS_STORAGE_TIMEOUT_SECONDS": 1.0,
     "GUNICORN_PROMETHEUS_INSTANCE": None,
@@ -37,6 +43,7 @@ DEFAULTS = {
     "REDIS_SENTINEL_USERNAME": None,
     "REDIS_SENTINEL_PASSWORD": None,
     "REDIS_CLUSTER": False,
+    "GUNICORN_PROMETHEUS_CLIENT_TIMEOUT_SECONDS": 10.0,
     "PROMETHEUS_WEB_CONFIG_FILE": None,
     "PROMETHEUS_SSL_ENABLED": None,
     "PROMETHEUS_SSL_CERTFILE": None,
@@ -60,8 +67,20 @@ GOOD = [
     ("PROMETHEUS_METRICS_PORT", "1", 1),
     ("PROMETHEUS_METRICS_PORT", "65535", 65535),
     ("PROMETHEUS_METRICS_PORT", " 9200 ", 9200),
-    ("PROMETHEUS_BIND_ADDRESS", "::1", "::1"),
+    *(
+        ("PROMETHEUS_BIND_ADDRESS", text, text)
+        for text in ("::1", "127.0.0.1,[::1]:9092", "localhost:9093", "unix:/run/m.sock, 0.0.0.0")
+    ),
+    ("GUNICORN_PROMETHEUS_CLIENT_TIMEOUT_SECONDS", "2.5", 2.5),
     ("GUNICORN_PROMETHEUS_STORAGE", "theirs", "theirs"),
+    ("GUNICORN_PROMETHEUS_ENDPOINT", "path", "path"),
+    ("GUNICORN_PROMETHEUS_ENDPOINT", "none", "none"),
+    ("GUNICORN_PROMETHEUS_LABEL_LIMIT", "7", 7),
+    ("GUNICORN_PROMETHEUS_EXCLUDED_PATHS", "/health, /static/*", ("/health", "/static/*")),
+    ("GUNICORN_PROMETHEUS_DURATION_BUCKETS", "0.1", (0.1,)),
+    ("GUNICORN_PROMETHEUS_DURATION_BUCKETS", "0.1, .5,2", (0.1, 0.5, 2.0)),
+    ("GUNICORN_PROMETHEUS_QUEUE_TIME", "false", False),
+    ("GUNICORN_PROMETHEUS_PAGE", "off", False),
     ("GUNICORN_PROMETHEUS_ENDPOINT_LIMIT", "0", 0),
     ("GUNICORN_PROMETHEUS_ENDPOINT_LIMIT", "100000", 100_000),
     ("GUNICORN_PROMETHEUS_PUBLISH_SECONDS", "0.5", 0.5),
@@ -110,9 +129,30 @@ BAD = [
         ("GUNICORN_PROMETHEUS_ENDPOINT_LIMIT", text)
         for text in ("-1", "100001", "unlimited", "1e3", "10\n20")
     ),
+    *(("GUNICORN_PROMETHEUS_LABEL_LIMIT", text) for text in ("-1", "many")),
+    *(("GUNICORN_PROMETHEUS_ENDPOINT", text) for text in ("routes", "off", "route,path")),
+    *(("GUNICORN_PROMETHEUS_EXCLUDED_PATHS", text) for text in ("health", "/a,", "/a*b", "*")),
+    *(
+        ("GUNICORN_PROMETHEUS_DURATION_BUCKETS", text)
+        for text in (
+            "0",
+            "-1,2",
+            "2,1",
+            "1,1",
+            "1,inf",
+            "nan",
+            "fast",
+            ",".join(map(str, range(1, 53))),
+        )
+    ),
     *(("GUNICORN_PROMETHEUS_PUBLISH_SECONDS", text) for text in ("0", "soon", "nan", "3601")),
     *(("GUNICORN_PROMETHEUS_STORAGE_TIMEOUT_SECONDS", text) for text in ("0", "inf", "2s")),
     ("GUNICORN_PROMETHEUS_SCOPE", "everything"),
+    *(
+        ("PROMETHEUS_BIND_ADDRESS", text)
+        for text in (":9091", "a:b", "a:70000", "[::1", "[::1]9091", "unix:m.sock", "a,,b", "a, a")
+    ),
+    *(("GUNICORN_PROMETHEUS_CLIENT_TIMEOUT_SECONDS", text) for text in ("0", "never")),
     *(("REDIS_PORT", text) for text in ("0", "redis:6379")),
     ("REDIS_DB", "-1"),
     *(("REDIS_TTL_SECONDS", text) for text in ("0", "never", "604801")),

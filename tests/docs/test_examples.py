@@ -40,6 +40,11 @@ PAGES = {
     "docs/coming-from-0.2.md": [],
     "docs/commands.md": ["\ngunicorn-prometheus-core\t"],
     "docs/metrics.md": [],
+    "docs/requests.md": [
+        'endpoint="/users/{name}",method="GET",status="200"} 2.0\n',
+        'endpoint="_unmatched_",method="GET",status="404"} 1.0\n',
+        "/pots/7 has the route '/pots/{number}'\n/cups/7 has the route ''\n",
+    ],
     "docs/settings.md": ["\ngunicorn_workers 2.0\n"],
     "docs/workers.md": ["Hello\n", 'gunicorn_worker_capacity{worker_id="0"} 1000.0\n'],
     "packages/core/README.md": ["Settings(", "mmap"],

@@ -114,7 +114,7 @@ def make_exporter(tmp_path, free_port, counts):
     def bind_failed():
         counts.bind_failures += 1
 
-    def make(address="127.0.0.1", port=free_port, uid=None, gid=None, inherited_fd=None):
+    def make(address="127.0.0.1", port=free_port, uid=None, gid=None, inherited=()):
         made.append(
             Exporter(
                 Settings(bind_address=address, metrics_port=port),
@@ -122,7 +122,7 @@ def make_exporter(tmp_path, free_port, counts):
                 uid=os.geteuid() if uid is None else uid,
                 gid=os.getegid() if gid is None else gid,
                 log_path=str(tmp_path / "log"),
-                inherited_fd=inherited_fd,
+                inherited=inherited,
                 on_restart=restarted,
                 on_bind_failure=bind_failed,
             )

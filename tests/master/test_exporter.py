@@ -10,9 +10,10 @@ import time
 
 import pytest
 
+from gunicorn_prometheus_core import listening
+from gunicorn_prometheus_core.listening import Address
 from gunicorn_prometheus_core.settings import Settings
 from gunicorn_prometheus_master import exporter as exporter_module
-from gunicorn_prometheus_master.exporter import bind
 
 NOBODY = 65534
 
@@ -102,7 +103,7 @@ def test_it_binds_starts_and_serves_at_once(make_exporter, facts, free_port, tmp
     served = facts()
     assert served["pid"] == exporter.pid
     assert dict(zip(served["argv"][::2], served["argv"][1::2], strict=True)) == {
-        "--fd": str(exporter.listener.fileno()),
+        "--fd": str(exporter.listeners[0].fileno()),
         "--directory": str(tmp_path / "pages"),
         "--parent": str(os.getpid()),
         "--settings": "0",
@@ -134,7 +135,7 @@ def test_the_process_inherits_its_socket_and_nothing_else(make_exporter, facts):
     served = facts()
     os.close(fd)
     # Besides the socket: standard streams, the connection, and the listing itself.
-    assert set(served["fds"]) - {0, 1, 2} >= {exporter.listener.fileno()}
+    assert set(served["fds"]) - {0, 1, 2} >= {exporter.listeners[0].fileno()}
     assert len(served["fds"]) == 6
 
 
@@ -200,7 +201,7 @@ def test_a_taken_port_is_one_line_and_is_tried_again_until_it_is_free(
     with socket.create_server(("127.0.0.1", free_port)):
         exporter = make_exporter()
         until(lambda: exporter.tend() or counts.bind_failures >= 3)
-        assert exporter.listener is None
+        assert not exporter.listeners
         assert exporter.pid == 0
         (record,) = logged
         assert f"PROMETHEUS_METRICS_PORT={free_port}" in record.getMessage()
@@ -237,17 +238,17 @@ def test_a_socket_that_cannot_be_bound_leaves_no_descriptor(free_port):
     with socket.create_server(("127.0.0.1", free_port)):
         for _ in range(3):
             with pytest.raises(OSError, match="in use"):
-                bind("127.0.0.1", free_port)
+                listening.listen([Address("127.0.0.1", free_port)])
     assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.usefixtures("server")
 def test_an_inherited_socket_is_served(make_exporter, facts, free_port):
-    sock = bind("127.0.0.1", free_port)
-    exporter = make_exporter(port=1, inherited_fd=sock.detach())
+    (sock,) = listening.listen([Address("127.0.0.1", free_port)])
+    exporter = make_exporter(inherited=[sock.detach()])
     exporter.tend()
     assert facts()["pid"] == exporter.pid
-    assert not exporter.listener.get_inheritable()
+    assert not exporter.listeners[0].get_inheritable()
 
 
 # Restarting
@@ -259,7 +260,7 @@ def test_a_killed_process_is_started_again_with_the_same_socket_and_refuses_nobo
 ):
     exporter = make_exporter()
     exporter.tend()
-    fd = exporter.listener.fileno()
+    fd = exporter.listeners[0].fileno()
     seen, errors, stop = set(), [], threading.Event()
 
     def scrape_without_a_pause():
@@ -287,7 +288,7 @@ def test_a_killed_process_is_started_again_with_the_same_socket_and_refuses_nobo
     assert errors == []
     assert counts.restarts == 3
     assert len(seen) == 4
-    assert exporter.listener.fileno() == fd
+    assert exporter.listeners[0].fileno() == fd
 
 
 @pytest.mark.usefixtures("server")
@@ -348,7 +349,7 @@ def test_stopping_leaves_no_process_no_socket_and_no_descriptor(make_exporter, f
     exporter.stop()
     assert is_gone(pid)
     assert exporter.pid == 0
-    assert exporter.listener is None
+    assert not exporter.listeners
     assert len(os.listdir("/proc/self/fd")) == before
     with pytest.raises(ConnectionRefusedError):
         facts()

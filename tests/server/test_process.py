@@ -1,12 +1,16 @@
 import contextlib
 import http.client
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 
 import pytest
+
+from gunicorn_prometheus_core.settings import Settings
+from gunicorn_prometheus_server import health
 
 
 def is_gone(pid):
@@ -188,3 +192,179 @@ def test_importing_changes_nothing_and_does_not_load_the_application(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+# Started by hand
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def ask_at(address, path="/metrics"):
+    """The body of an answer, None while nobody listens there: a port, or a path."""
+    family = socket.AF_INET if isinstance(address, int) else socket.AF_UNIX
+    with socket.socket(family) as sock, contextlib.suppress(ConnectionRefusedError, OSError):
+        sock.settimeout(20)
+        sock.connect(("127.0.0.1", address) if isinstance(address, int) else str(address))
+        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        with sock.makefile("rb") as file:
+            return file.read().partition(b"\r\n\r\n")[2]
+    return None
+
+
+def test_it_listens_at_several_addresses_and_leaves_no_file(by_hand, directory, tmp_path, until):
+    one, other, path = free_port(), free_port(), tmp_path / "metrics.sock"
+    sidecar = by_hand(
+        PROMETHEUS_MULTIPROC_DIR=str(directory),
+        PROMETHEUS_METRICS_PORT=str(one),
+        PROMETHEUS_BIND_ADDRESS=f"127.0.0.1,127.0.0.1:{other},unix:{path}",
+    )
+    for address in (one, other, path):
+        assert b"jobs_total" in until(lambda address=address: ask_at(address))
+    assert sidecar.stop() == 0
+    assert not path.exists()
+
+
+#: Starts what its arguments say as systemd does: with sockets from descriptor 3 on.
+SYSTEMD = """
+import os, socket, sys
+for number, port in enumerate(sys.argv[1].split(",")):
+    sock = socket.create_server(("127.0.0.1", int(port)))
+    os.dup2(sock.fileno(), 100 + number)
+    sock.close()
+number += 1
+for n in range(number):
+    os.dup2(100 + n, 3 + n, inheritable=True)
+    os.close(100 + n)
+os.environ |= {"LISTEN_FDS": str(number), "LISTEN_PID": str(os.getpid())}
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+
+
+def test_it_takes_the_sockets_that_systemd_has_opened(by_hand, directory, until):
+    ports = [free_port(), free_port()]
+    unused = free_port()
+    sidecar = by_hand(
+        prefix=["-c", SYSTEMD, ",".join(map(str, ports))],
+        PROMETHEUS_MULTIPROC_DIR=str(directory),
+        PROMETHEUS_METRICS_PORT=str(unused),
+        PROMETHEUS_BIND_ADDRESS="127.0.0.1",
+    )
+    for port in ports:
+        assert b"jobs_total" in until(lambda port=port: ask_at(port))
+    assert ask_at(unused) is None
+    assert sidecar.stop() == 0
+
+
+def test_sockets_for_another_process_are_left_alone(by_hand, directory, until):
+    port = free_port()
+    sidecar = by_hand(
+        LISTEN_PID="1",
+        LISTEN_FDS="1",
+        PROMETHEUS_MULTIPROC_DIR=str(directory),
+        PROMETHEUS_METRICS_PORT=str(port),
+        PROMETHEUS_BIND_ADDRESS="127.0.0.1",
+    )
+    assert until(lambda: ask_at(port))
+    assert sidecar.stop() == 0
+
+
+def families(text):
+    return {line.split()[0]: float(line.split()[1]) for line in text.decode().splitlines()
+            if line.startswith("gunicorn_sidecar")}  # fmt: skip
+
+
+def test_the_sidecar_tells_of_itself_and_of_the_directory(by_hand, directory, until):
+    port = free_port()
+    sidecar = by_hand(
+        PROMETHEUS_MULTIPROC_DIR=str(directory),
+        PROMETHEUS_METRICS_PORT=str(port),
+        PROMETHEUS_BIND_ADDRESS="127.0.0.1",
+        SIDECAR_UPDATE_INTERVAL="1",
+    )
+    told = families(until(lambda: ask_at(port)))
+    files = [path.stat().st_size for path in directory.iterdir()]
+    assert told["gunicorn_sidecar_multiproc_files_count"] == len(files)
+    assert told["gunicorn_sidecar_multiproc_dir_size_bytes"] == sum(files)
+    assert 0 <= told["gunicorn_sidecar_uptime_seconds"] < 60
+    assert "gunicorn_sidecar_redis_connected" not in told
+    (directory / "more").write_bytes(b"x" * 1000)
+    until(
+        lambda: families(ask_at(port))["gunicorn_sidecar_multiproc_files_count"] == len(files) + 1
+    )
+    assert sidecar.stop() == 0
+
+
+def test_a_directory_that_is_not_there_yet_is_waited_for(by_hand, directory, tmp_path, until):
+    port, later = free_port(), tmp_path / "later"
+    sidecar = by_hand(
+        PROMETHEUS_MULTIPROC_DIR=str(later),
+        PROMETHEUS_METRICS_PORT=str(port),
+        PROMETHEUS_BIND_ADDRESS="127.0.0.1",
+    )
+    assert until(lambda: ask_at(port, "/-/healthy")) == b"healthy\n"
+    assert ask_at(port, "/-/ready") != b"ready\n"
+    directory.rename(later)
+    until(lambda: ask_at(port, "/-/ready") == b"ready\n")
+    text = ask_at(port)
+    assert b"jobs_total" in text
+    assert b"gunicorn_exporter_scrapes_total" in text
+    assert sidecar.stop() == 0
+    assert "is not there yet" in sidecar.log
+
+
+# Health
+
+
+@pytest.mark.parametrize("ready", [False, True])
+def test_health_is_a_line_and_says_the_truth(start, directory, ready):
+    server = start()
+    settings = Settings(bind_address="127.0.0.1", metrics_port=server.port)
+    well, line = health.ask(settings, ready=ready)
+    assert well
+    assert line == f"{'ready' if ready else 'healthy'} at 127.0.0.1:{server.port}"
+    server.process.send_signal(signal.SIGSTOP)
+    well, line = health.ask(settings, ready=ready, seconds=0.2)
+    assert not well
+    assert line == f"unwell: 127.0.0.1:{server.port}: no answer within 0.2 s"
+    server.process.send_signal(signal.SIGCONT)
+    server.process.terminate()
+    server.process.wait(20)
+    well, line = health.ask(settings, ready=ready)
+    assert not well
+    assert "refused" in line
+
+
+def test_health_without_readiness(start, directory):
+    server = start()
+    settings = Settings(metrics_port=server.port)
+    assert server.ask()[0] == 200
+    shutil.rmtree(directory)
+    directory.touch()
+    assert health.ask(settings)[0]
+    well, line = health.ask(settings, ready=True)
+    assert (well, line) == (False, "unwell: status 503: not ready; /metrics says why")
+
+
+@pytest.mark.parametrize("text", [
+    "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n",
+    "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n"
+    "  client_ca_file: clients.crt\n  client_auth_type: RequireAndVerifyClientCert\n",
+    "basic_auth_users:\n  a: $2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG\n",
+])  # fmt: skip
+def test_health_by_tls_with_certificates_and_with_users(start, certificates, text):
+    environment = certificates.web_config(text)
+    server = start(env=environment)
+    settings = Settings(
+        metrics_port=server.port, web_config_file=environment["PROMETHEUS_WEB_CONFIG_FILE"]
+    )
+    for _ in range(3):
+        well, line = health.ask(settings)
+        assert well, line
+    server.process.send_signal(signal.SIGSTOP)
+    assert not health.ask(settings, seconds=0.2)[0]
+    server.process.send_signal(signal.SIGCONT)
+    assert "refused a client" not in server.log

@@ -126,12 +126,12 @@ def test_how_the_last_owners_ended_is_remembered_and_nothing_else(directory, cla
     """The master may look at an owner's end when its successor is there already."""
     claim().note(exit="max_requests", more="x" * 500)
     fd = os.open(os.path.join(directory, "worker-0.slot"), os.O_RDONLY)
-    assert set(slots.facts(fd)) == {"pid", "started", "before", "exit", "more"}
+    assert set(slots.facts(fd)) == {"pid", "pids", "started", "before", "exit", "more"}
     for _ in range(20):
         claimed.pop().drop()
         assert claim().name == "worker-0"
     facts = slots.facts(fd)
-    assert set(facts) == {"pid", "started", "before"}
+    assert set(facts) == {"pid", "pids", "started", "before"}
     assert facts["before"] == [{"pid": os.getpid()}] * 8
     assert slots.left_by(os.getpid(), facts) is facts
     assert slots.left_by(1, facts) is None

@@ -23,6 +23,7 @@ LIVE = Gauge("app_live", "A gauge", multiprocess_mode="livesum")
 LATEST = Gauge("app_latest", "A gauge", multiprocess_mode="mostrecent")
 STARTS = Counter("app_starts_total", "Imports of this module")
 
+time.sleep(float(os.environ.get("IMPORT_SECONDS", "0")))
 STARTS.inc()
 LIVE.inc()
 
@@ -85,6 +86,13 @@ def breaks(environ, start_response):
 def slow(environ, start_response):
     time.sleep(float(environ["QUERY_STRING"] or 1))
     return answer(start_response, b"slow")
+
+
+def timed(environ, start_response):
+    """Sleeps for as long as asked for, and says how long that was."""
+    began = time.perf_counter()
+    time.sleep(float(environ["QUERY_STRING"]))
+    return answer(start_response, repr(time.perf_counter() - began).encode())
 
 
 def threads(environ, start_response):
@@ -157,6 +165,7 @@ ROUTES = {
     "/endless": endless,
     "/breaks": breaks,
     "/slow": slow,
+    "/timed": timed,
     "/threads": threads,
     "/child": child,
     "/pid": pid,

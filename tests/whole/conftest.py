@@ -381,6 +381,12 @@ def _servers(directory: Path) -> Iterator[Callable[..., Server]]:
             each.kill()
 
 
+@pytest.fixture(scope="session")
+def kinds() -> dict[str, Kind]:
+    """All kinds of workers, by name."""
+    return KINDS
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Makes servers, not started yet; they are ended with the test."""
@@ -560,6 +566,24 @@ class Watch:
                 wanted = r"^gunicorn_(?:workers|worker_(?:state|uptime)|exporter).*$"
                 self._seen = "\n".join(re.findall(wanted, scrape.text, re.MULTILINE))
             before = now
+
+
+@pytest.fixture
+def open_to_everybody() -> Iterator[Callable[[list[str]], None]]:
+    """Lets others pass through the folders above these paths, during the test."""
+    changed: list[tuple[Path, int]] = []
+
+    def make_passable(paths: list[str]) -> None:
+        for path in paths:
+            for folder in Path(path).resolve().parents:
+                mode = folder.stat().st_mode & 0o7777
+                if not mode & 0o001:
+                    changed.append((folder, mode))
+                    folder.chmod(mode | 0o001)
+
+    yield make_passable
+    for folder, mode in changed:
+        folder.chmod(mode)
 
 
 @dataclasses.dataclass(frozen=True)

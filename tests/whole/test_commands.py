@@ -165,7 +165,7 @@ def test_doctor_knows_the_endpoint_of_a_running_server(run, server):
     gunicorn = server("-w", "1").start()
     done = run("doctor", **gunicorn.environment)
     assert done.returncode == 0, done.stdout
-    assert f"endpoint: metrics are served at 127.0.0.1 port {gunicorn.metrics_port}" in done.stdout
+    assert f"endpoint: metrics are served at 127.0.0.1:{gunicorn.metrics_port}" in done.stdout
 
 
 def test_on_a_terminal_there_are_columns_and_colours():

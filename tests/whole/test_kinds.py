@@ -159,13 +159,27 @@ def test_a_client_that_leaves_in_the_middle_of_its_response(serving, counted):
     assert 250_000 < sent < 50_000_000
 
 
+def test_a_client_that_leaves_in_the_middle_of_its_upload(serving):
+    before = serving.wait_counted(IN_PROGRESS, 0)
+    with socket.create_connection(("127.0.0.1", serving.port), timeout=30) as sock:
+        head = b"POST /upload-left HTTP/1.1\r\nHost: test\r\nContent-Length: 50000\r\n\r\n"
+        sock.sendall(head + b"x" * 5000)
+        serving.wait_counted(IN_PROGRESS, 1)
+    now = serving.wait_counted(f"{FINE}_count", before.sum(f"{FINE}_count") + 1)
+    assert now.sum(READ) == before.sum(READ) + 5000
+    assert now.sum(IN_PROGRESS) == 0
+
+
 def test_a_client_that_leaves_before_there_is_an_answer(serving, wait):
+    before = serving.wait_counted(IN_PROGRESS, 0)
     with socket.create_connection(("127.0.0.1", serving.port), timeout=30) as sock:
         sock.sendall(b"GET /slow-left?0.5 HTTP/1.1\r\nHost: test\r\n\r\n")
         serving.wait_counted(IN_PROGRESS, 1)
     now = serving.wait_counted(IN_PROGRESS, 0)
+    assert now.sum(f"{FINE}_count") == before.sum(f"{FINE}_count") + 1
     total = now.sum(f"{FINE}_count", endpoint="/slow-left")
-    assert total + now.sum(f"{FINE}_count", status="499") == 1
+    gone = now.sum(f"{FINE}_count", status="499") - before.sum(f"{FINE}_count", status="499")
+    assert total + gone == 1
 
 
 @pytest.mark.kinds(lambda kind: kind.hooks or kind.name == "gevent_pywsgi")

@@ -7,6 +7,7 @@ import http.client
 import os
 import signal
 import threading
+import time
 
 import psutil
 import pytest
@@ -44,6 +45,12 @@ def test_signals_are_counted(server, wait):
     for reason in ("hup", "ttin", "ttou", "usr1"):
         gunicorn.wait_counted(SIGNALS, 1, reason=reason)
     now = gunicorn.wait_counted(EXITS, 3)
+    for name, labels in (
+        ("master_last_signal", {"reason": "ttou"}),
+        ("worker_last_exit", {"cause": "scale_down"}),
+    ):
+        (at,) = now.values(f"gunicorn_{name}_timestamp_seconds", **labels).values()
+        assert 0 <= time.time() - at < 60
     assert now.sum(SIGNALS, reason="chld") >= 1
     assert now.sum(EXITS, cause="reload") == 2
     assert now.sum(EXITS, cause="scale_down") == 1
@@ -93,12 +100,14 @@ def test_state_and_number_of_workers(server, wait):
     gunicorn = server("-w", "2").start()
     now = gunicorn.scrape()
     assert now.values("gunicorn_workers") == {(): 2}
+    assert now.values("gunicorn_workers_target") == {(): 2}
     states = now.values("gunicorn_worker_state")
     assert {dict(labels)["state"] for labels in states} == {"running"}
     assert sorted(dict(labels)["worker_id"] for labels in states) == ["0", "1"]
     assert set(states.values()) == {1}
     gunicorn.send(signal.SIGTTIN)
     wait(lambda: gunicorn.scrape().values("gunicorn_workers") == {(): 3}, "there are three")
+    gunicorn.wait_counted("gunicorn_workers_target", 3)
     gunicorn.send(signal.SIGTTOU)
     wait(lambda: gunicorn.scrape().values("gunicorn_workers") == {(): 2}, "there are two again")
     now = gunicorn.scrape()

@@ -21,6 +21,7 @@ def clean(monkeypatch):
     exporter.cleanup_config()
 
 
+@pytest.mark.filterwarnings(r"ignore:\s*Eventlet is deprecated")
 @pytest.mark.parametrize("name", exporter.__all__)
 def test_every_name_is_there(name):
     assert getattr(exporter, name) is not None

@@ -172,12 +172,18 @@ def test_every_exposed_family_of_ours_is_in_the_catalogue(server):
         "gunicorn_exporter_publish_errors_total",
         "gunicorn_exporter_collect_errors_total",
     }
+    # These are a sidecar's.
+    named |= {family.name for family in FAMILIES if family.name.startswith("gunicorn_sidecar_")}
     # Everything is there from the first scrape on, but what nothing has happened for yet.
     waiting = {f.name for f in FAMILIES} - named
     assert waiting == {
         "gunicorn_worker_websockets_total",
         "gunicorn_worker_websockets_open",
+        "gunicorn_dirty_workers",
+        "gunicorn_worker_thread_wait_seconds",
         "gunicorn_worker_exits_total",
+        "gunicorn_worker_last_exit_timestamp_seconds",
+        "gunicorn_master_last_signal_timestamp_seconds",
         "gunicorn_worker_restart_total",
         "gunicorn_worker_restart_count_total",
         "gunicorn_master_worker_restart_count_total",

@@ -35,6 +35,7 @@ LATER = (
     "gunicorn_worker_failed_requests",
     "gunicorn_worker_error_handling",
     "gunicorn_worker_exits_total",
+    "gunicorn_worker_last_exit_timestamp_seconds",
     "gunicorn_worker_restart_total",
     "gunicorn_worker_restart_count_total",
     "gunicorn_master_worker_restart_count_total",

@@ -104,52 +104,36 @@ def test_reload_on_change_of_the_application(server, wait, tmp_path):
 
 
 @pytest.mark.parametrize("preload", [[], ["--preload"]], ids=["loaded by workers", "preloaded"])
-def test_workers_of_another_user(server, wait, tmp_path, preload):
+def test_workers_of_another_user(server, wait, tmp_path, open_to_everybody, preload):
     """Started as root, workers as nobody: nothing is left to root but the master."""
     assert os.geteuid() == 0, "changing the user needs root; CI runs as root"
     nobody = pwd.getpwnam("nobody")
     pages = tmp_path / "pages"
     # Every folder on the way to our packages and tests has to be open to that user.
-    opened = open_to_everybody([sys.executable, sys.base_prefix + "/bin", __file__, str(pages)])
-    try:
-        gunicorn = server(
-            *("-w", "2", "--user", "nobody", "--group", str(nobody.pw_gid), *preload),
-            PROMETHEUS_MULTIPROC_DIR=str(pages),
-        ).start()
-        for _ in range(10):
-            gunicorn.get("/")
-        now = gunicorn.wait_counted(REQUESTS, 11)
-        assert now.sum("app_hellos_total") == 10
-        for pid in (*gunicorn.workers(), gunicorn.exporter()):
-            assert psutil.Process(pid).uids().effective == nobody.pw_uid
-        for path in pages.iterdir():
-            status = path.stat()
-            assert status.st_uid == nobody.pw_uid, path
-            assert status.st_mode & 0o007 == 0, path
-        first = gunicorn.workers()
-        os.kill(first[0], signal.SIGKILL)
-        wait(
-            lambda: len(gunicorn.workers()) == 2 and first[0] not in gunicorn.workers(),
-            "the worker is replaced",
-        )
+    open_to_everybody([sys.executable, sys.base_prefix + "/bin", __file__, str(pages)])
+    gunicorn = server(
+        *("-w", "2", "--user", "nobody", "--group", str(nobody.pw_gid), *preload),
+        PROMETHEUS_MULTIPROC_DIR=str(pages),
+    ).start()
+    for _ in range(10):
         gunicorn.get("/")
-        gunicorn.wait_counted(REQUESTS, 12)
-        gunicorn.stop()
-    finally:
-        for path, mode in opened:
-            os.chmod(path, mode)
-
-
-def open_to_everybody(paths: list[str]) -> list[tuple[Path, int]]:
-    """Let others pass through the folders above these paths; gives what to restore."""
-    changed = []
-    for path in paths:
-        for folder in Path(path).resolve().parents:
-            mode = folder.stat().st_mode & 0o7777
-            if not mode & 0o001:
-                changed.append((folder, mode))
-                folder.chmod(mode | 0o001)
-    return changed
+    now = gunicorn.wait_counted(REQUESTS, 11)
+    assert now.sum("app_hellos_total") == 10
+    for pid in (*gunicorn.workers(), gunicorn.exporter()):
+        assert psutil.Process(pid).uids().effective == nobody.pw_uid
+    for path in pages.iterdir():
+        status = path.stat()
+        assert status.st_uid == nobody.pw_uid, path
+        assert status.st_mode & 0o007 == 0, path
+    first = gunicorn.workers()
+    os.kill(first[0], signal.SIGKILL)
+    wait(
+        lambda: len(gunicorn.workers()) == 2 and first[0] not in gunicorn.workers(),
+        "the worker is replaced",
+    )
+    gunicorn.get("/")
+    gunicorn.wait_counted(REQUESTS, 12)
+    gunicorn.stop()
 
 
 def test_users_own_hooks_still_run(server, tmp_path):

@@ -18,6 +18,7 @@ from gunicorn.glogging import Logger
 from gunicorn.http import wsgi
 
 from gunicorn_prometheus_core.recording import Cells
+from gunicorn_prometheus_core.settings import DECLARATIONS, shown
 from gunicorn_prometheus_workers.sync import PrometheusWorker
 
 ADDRESS = ("127.0.0.1", 40000)
@@ -123,6 +124,17 @@ def pages(tmp_path, monkeypatch, recorder):
     memory_pages.recorder_in_use = recorder
     yield memory_pages
     sys.modules.pop("memory_pages", None)
+
+
+@pytest.fixture
+def in_force(monkeypatch):
+    """Puts settings in force, for workers that are made afterwards."""
+
+    def put(**values):
+        for name, value in values.items():
+            monkeypatch.setenv(DECLARATIONS[name].variable, shown(value))
+
+    return put
 
 
 @pytest.fixture

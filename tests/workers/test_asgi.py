@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from gunicorn_prometheus_core import catalogue as c
+from gunicorn_prometheus_core.settings import Settings
 from gunicorn_prometheus_workers.asgi import Application
 from gunicorn_prometheus_workers.requests import Requests
 
@@ -31,7 +32,7 @@ def nothing_is_left_open(recorder):
 @pytest.fixture
 def ask(recorder):
     """Asks an application once; gives what it sent. ``raised`` has what it raised."""
-    requests = Requests(recorder, 100)
+    requests = Requests(recorder, Settings(endpoint_limit=100))
 
     def run(application, messages=(), gone=lambda *_: False, **scope):
         sent, incoming = [], iter(messages)

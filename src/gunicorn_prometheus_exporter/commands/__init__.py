@@ -4,6 +4,10 @@
 * :mod:`~gunicorn_prometheus_exporter.commands.backends`: the storage backends that there are
 * :mod:`~gunicorn_prometheus_exporter.commands.get`: the metrics, once
 * :mod:`~gunicorn_prometheus_exporter.commands.output`: how they are printed
+* :mod:`~gunicorn_prometheus_exporter.commands.sidecar`: serve what a server records elsewhere
+* :mod:`~gunicorn_prometheus_exporter.commands.standalone`: serve a directory without a server
+* :mod:`~gunicorn_prometheus_exporter.commands.health`: whether one of these is well
+* :mod:`~gunicorn_prometheus_exporter.commands.given`: settings that are given as arguments
 
 Each of them has ``configure``, which adds its arguments to a parser, and
 ``run``, which gives the exit status: 0, or 1 where something is not as it
@@ -20,10 +24,17 @@ from collections.abc import Sequence
 from gunicorn_prometheus_core import configuration
 from gunicorn_prometheus_core.errors import MissingPart, SettingsError, StorageUnavailable
 
-from . import backends, doctor, get
+from . import backends, doctor, get, health, sidecar, standalone
 
 PROGRAM = "gunicorn-prometheus-exporter"
-_COMMANDS = {"doctor": doctor, "backends": backends, "get": get}
+_COMMANDS = {
+    "doctor": doctor,
+    "backends": backends,
+    "get": get,
+    "sidecar": sidecar,
+    "standalone": standalone,
+    "health": health,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,4 +80,11 @@ def parser() -> argparse.ArgumentParser:
         )
         command.set_defaults(run=module.run)
         module.configure(command)
+    summary = commands.add_parser("help", help="Show this", parents=[every])
+
+    def show(*_: object) -> int:
+        top.print_help()
+        return 0
+
+    summary.set_defaults(run=show)
     return top

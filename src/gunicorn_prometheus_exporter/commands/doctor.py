@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import os
-import socket
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import NamedTuple
 
 from packaging.requirements import Requirement
 
-from gunicorn_prometheus_core import configuration, plugins
+from gunicorn_prometheus_core import configuration, listening, plugins
 from gunicorn_prometheus_core.errors import SettingsError, StorageUnavailable
 from gunicorn_prometheus_core.settings import Origin, Settings, shown
 
@@ -166,26 +167,27 @@ def _look_at_endpoint(settings: Settings) -> Iterator[Finding]:
     if settings.sidecar_mode:
         yield Finding("fine", "endpoint: a sidecar's business")
         return
-    where = f"{settings.bind_address} port {settings.metrics_port}"
-    try:
-        family, kind, proto, _, address = socket.getaddrinfo(
-            settings.bind_address,
-            settings.metrics_port,
-            type=socket.SOCK_STREAM,
-            flags=socket.AI_PASSIVE,
-        )[0]
-        with socket.socket(family, kind, proto) as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(address)
-    except OSError as error:
-        yield Finding(
-            "wrong",
-            f"endpoint: can't listen at {where}: {error.strerror}",
-            "end what listens there, which may be this very server, or set "
-            "PROMETHEUS_METRICS_PORT or PROMETHEUS_BIND_ADDRESS",
-        )
-    else:
-        yield Finding("fine", f"endpoint: {where} is free")
+    for address in listening.addresses(settings.bind_address, settings.metrics_port):
+        try:
+            listening.forget(listening.listen([address]))
+        except OSError as error:
+            yield _taken(replace(settings, bind_address=str(address)), error)
+        else:
+            yield Finding("fine", f"endpoint: {address} is free")
+
+
+def _taken(settings: Settings, error: OSError) -> Finding:
+    """Of an endpoint with one address, which can't be had."""
+    where = settings.bind_address
+    if error.errno == errno.EADDRINUSE and plugins.find(plugins.SERVER, "health") is not None:
+        well, _ = plugins.load(plugins.SERVER, "health")(settings, seconds=2.0)
+        if well:
+            return Finding("fine", f"endpoint: metrics are served at {where}")
+    return Finding(
+        "wrong",
+        f"endpoint: can't listen at {error.strerror or error}",
+        "end what listens there, or set PROMETHEUS_METRICS_PORT or PROMETHEUS_BIND_ADDRESS",
+    )
 
 
 def _look_at_access(settings: Settings) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -55,6 +56,28 @@ def test_the_last_values_are_published_at_the_end(server, environment, observer,
     assert scrape.sum("gunicorn_workers") == 0
     assert len(redis_server.cli("zrange", "gunicorn:all:meta:instances", 0, -1).split()) == 1
     assert not directory.exists()
+
+
+def test_a_server_publishes_while_its_metrics_port_is_taken(
+    server, environment, observer, wait, free_port
+):
+    """As that of a sidecar is, which shares the server's network and was there first."""
+    port = free_port()
+    gunicorn = server("-w", "2", **environment | {"PROMETHEUS_METRICS_PORT": str(port)})
+    gunicorn.metrics_port = port
+    with socket.create_server(("127.0.0.1", port)):
+        gunicorn.start(ready=False)
+        wait(gunicorn.answers, lambda: gunicorn.end_of_log)
+        hello(gunicorn, 10)
+        wait(lambda: observer.scrape().sum(HELLOS) == 10, lambda: gunicorn.end_of_log)
+        first = gunicorn.exporter()
+    wait(gunicorn.is_scrapable, lambda: gunicorn.end_of_log)
+    assert gunicorn.exporter() != first
+    hello(gunicorn, 10)
+    wait(lambda: observer.scrape().sum(HELLOS) == 20, "further counts are published")
+    scrape = gunicorn.wait_counted(HELLOS, 20)
+    assert scrape.sum("gunicorn_exporter_bind_failures_total") >= 1
+    assert scrape.sum("gunicorn_exporter_restarts_total") == 0, gunicorn.end_of_log
 
 
 def test_an_exporter_process_that_is_killed_changes_nothing(server, environment, observer, wait):
@@ -149,3 +172,26 @@ def test_no_secret_is_told(server, environment, redis_server, wait):
         for told in (gunicorn.log, pages, stored, *commands):
             assert SECRET not in told
         gunicorn.stop()
+
+
+def test_a_sidecar_tells_whether_redis_is_there(
+    server, environment, sidecar, redis_server, tmp_path, wait
+):
+    gunicorn = server("-w", "1", **environment, SIDECAR_MODE="true")
+    gunicorn.start(ready=False)
+    wait(gunicorn.answers, lambda: gunicorn.log)
+    hello(gunicorn, 3)
+    beside = sidecar(**environment)
+    wait(lambda: beside.scrape().sum(HELLOS) == 3, "it shows what was published")
+    now = beside.scrape()
+    assert now.values("gunicorn_sidecar_redis_connected") == {(): 1}
+    assert now.values("gunicorn_sidecar_multiproc_files_count") == {(): 0}
+    redis_server.pause()
+    try:
+        wait(
+            lambda: beside.scrape().values("gunicorn_sidecar_redis_connected") == {(): 0},
+            "it says that Redis is away",
+        )
+        assert beside.scrape().sum(HELLOS) == 3
+    finally:
+        redis_server.go_on()

@@ -9,5 +9,6 @@ imported alone:
 * :mod:`~gunicorn_prometheus_core.recording`: what a process records through
 * :mod:`~gunicorn_prometheus_core.catalogue`: every metric family, declared once
 * :mod:`~gunicorn_prometheus_core.merge`: snapshots of many processes merged into families
+* :mod:`~gunicorn_prometheus_core.own`: where the numbers of our own families are
 * :mod:`~gunicorn_prometheus_core.exposition`: from snapshots to the text of a scrape
 """

@@ -29,7 +29,10 @@ Source = Literal["merged", "worker", "derived", "collected"]
 
 @dataclass(frozen=True)
 class Family:
-    """One metric family: its name as exposed, type, label names, help and bucket bounds."""
+    """One metric family: its name as exposed, type, label names, help and bucket bounds.
+
+    ``mode`` is the multiprocess mode of a gauge that is merged, one of prometheus_client's.
+    """
 
     name: str
     type: Type
@@ -37,11 +40,17 @@ class Family:
     source: Source
     help: str
     buckets: tuple[float, ...] = ()
+    mode: str = ""
 
     @property
     def storage_name(self) -> str:
         """The family's name in storage keys, where a counter has no ``_total``."""
         return self.name.removesuffix("_total")
+
+    @property
+    def kind(self) -> str:
+        """Kind of the pages that a merged family is recorded in."""
+        return f"gauge_{self.mode}" if self.mode else self.type
 
     @property
     def sample_name(self) -> str:
@@ -72,6 +81,22 @@ HTTP_RESPONSE_SIZE = Family(
     "merged",
     "Body bytes of the application's response that were really written.",
     SIZE_BYTES,
+)
+HTTP_QUEUE = Family(
+    "gunicorn_http_request_queue_seconds",
+    "histogram",
+    (),
+    "merged",
+    "Time from a proxy's X-Request-Start or X-Queue-Start to the request's headers being read.",
+    FINE_SECONDS,
+)
+HTTP_QUEUE_SKEWED = Family(
+    "gunicorn_http_request_queue_skewed_total",
+    "counter",
+    (),
+    "merged",
+    "Requests whose proxy says that they came later than they were read, by a clock that is ahead "
+    "of ours; they are in gunicorn_http_request_queue_seconds as 0.",
 )
 WORKER_REQUESTS = Family(
     "gunicorn_worker_requests_total",
@@ -117,7 +142,8 @@ WORKER_FAILED = Family(
     "counter",
     ("worker_id", "method", "endpoint", "error_type"),
     "worker",
-    "Requests that ended in an exception which reached the worker.",
+    "Requests that failed by an exception, whether it reached the worker or the framework answered "
+    "it with an error of its own.",
 )
 WORKER_ERRORS = Family(
     "gunicorn_worker_error_handling",
@@ -154,6 +180,35 @@ WORKER_CAPACITY = Family(
     "worker",
     "Requests this worker can handle at the same time; absent where nothing limits them.",
 )
+WORKER_THREAD_WAIT = Family(
+    "gunicorn_worker_thread_wait_seconds",
+    "histogram",
+    (),
+    "merged",
+    "Time that connections on which something came waited for a free thread of a gthread worker.",
+    FINE_SECONDS,
+)
+WORKER_BOOT = Family(
+    "gunicorn_worker_boot_seconds",
+    "gauge",
+    ("worker_id",),
+    "worker",
+    "Time from the start of the worker process to its being ready, its application loaded.",
+)
+WORKER_HEARTBEAT = Family(
+    "gunicorn_worker_heartbeat_age_seconds",
+    "gauge",
+    ("worker_id",),
+    "worker",
+    "Time since the worker last gave a sign of life, to within a second.",
+)
+WORKER_TIMEOUT = Family(
+    "gunicorn_worker_timeout_seconds",
+    "gauge",
+    ("worker_id",),
+    "worker",
+    "Age of its heartbeat at which the master kills the worker; absent if it never does.",
+)
 WORKER_STATE = Family(
     "gunicorn_worker_state",
     "gauge",
@@ -168,6 +223,14 @@ WORKER_EXITS = Family(
     ("worker_id", "cause"),
     "merged",
     "Worker processes that ended, by cause.",
+)
+WORKER_EXIT_TIME = Family(
+    "gunicorn_worker_last_exit_timestamp_seconds",
+    "gauge",
+    ("worker_id", "cause"),
+    "merged",
+    "Unix time at which a worker process last ended for this cause.",
+    mode="max",
 )
 WORKER_RESTARTS = Family(
     "gunicorn_worker_restart_total",
@@ -190,6 +253,14 @@ MASTER_SIGNALS = Family(
     "merged",
     "Signals the master has handled that start, end or renew workers or their logs, by signal.",
 )
+MASTER_SIGNAL_TIME = Family(
+    "gunicorn_master_last_signal_timestamp_seconds",
+    "gauge",
+    ("reason",),
+    "merged",
+    "Unix time at which the master last handled this signal.",
+    mode="max",
+)
 MASTER_RESTART_COUNT = Family(
     "gunicorn_master_worker_restart_count_total",
     "counter",
@@ -197,12 +268,45 @@ MASTER_RESTART_COUNT = Family(
     "derived",
     "Worker processes whose end the master has seen, by worker, reason and type of restart.",
 )
+LISTENER_BACKLOG = Family(
+    "gunicorn_listener_backlog",
+    "gauge",
+    ("listener",),
+    "merged",
+    "Connections that wait to be accepted, as the master saw it within the last second or so.",
+    mode="livemax",  # of two masters in an upgrade both see the same
+)
+LISTENER_BACKLOG_LIMIT = Family(
+    "gunicorn_listener_backlog_limit",
+    "gauge",
+    ("listener",),
+    "merged",
+    "Connections that can wait to be accepted; the system turns away those beyond.",
+    mode="livemax",  # of two masters in an upgrade both see the same
+)
+DIRTY_WORKERS = Family(
+    "gunicorn_dirty_workers",
+    "gauge",
+    (),
+    "merged",
+    "Dirty workers of Gunicorn 25 and later that are alive; absent where none are configured.",
+    mode="livemax",  # of two masters in an upgrade both see the same
+)
 WORKERS = Family(
     "gunicorn_workers",
     "gauge",
     (),
     "derived",
     "Worker processes alive.",
+)
+WORKERS_TARGET = Family(
+    "gunicorn_workers_target",
+    "gauge",
+    (),
+    "merged",
+    "Worker processes the master wants: as many as are configured, and as TTIN, TTOU and WINCH "
+    "have changed that.",
+    mode="livesum",
 )
 WORKER_UPTIME = Family(
     "gunicorn_worker_uptime_seconds",
@@ -288,6 +392,13 @@ EXPORTER_DROPPED = Family(
     "merged",
     "Series that could not be stored for lack of space.",
 )
+EXPORTER_FOLDED = Family(
+    "gunicorn_exporter_labels_folded_total",
+    "counter",
+    ("label",),
+    "merged",
+    "Requests that were counted as _other_, because a label has as many values as it may.",
+)
 EXPORTER_RECORDING_ERRORS = Family(
     "gunicorn_exporter_recording_errors_total",
     "counter",
@@ -338,6 +449,49 @@ EXPORTER_COLLECT_ERRORS = Family(
     (),
     "merged",
     "Attempts at collecting from the storage that hosts share which failed or took too long.",
+)
+
+EXPORTER_REFUSED = Family(
+    "gunicorn_exporter_refused_total",
+    "counter",
+    ("reason",),
+    "merged",
+    "Clients of the metrics that were refused or given up on, by reason.",
+)
+EXPORTER_ACCESS_ERRORS = Family(
+    "gunicorn_exporter_access_errors_total",
+    "counter",
+    (),
+    "merged",
+    "Times that changed certificates or users could not be used and the former stayed in force.",
+)
+SIDECAR_UPTIME = Family(
+    "gunicorn_sidecar_uptime_seconds",
+    "gauge",
+    (),
+    "collected",
+    "Time since the sidecar began.",
+)
+SIDECAR_REDIS_CONNECTED = Family(
+    "gunicorn_sidecar_redis_connected",
+    "gauge",
+    (),
+    "collected",
+    "Whether Redis took and gave what the sidecar asked last, 1 or 0; absent without Redis.",
+)
+SIDECAR_DIR_SIZE = Family(
+    "gunicorn_sidecar_multiproc_dir_size_bytes",
+    "gauge",
+    (),
+    "collected",
+    "Size of the files in the directory of the pages that the sidecar reads.",
+)
+SIDECAR_FILES = Family(
+    "gunicorn_sidecar_multiproc_files_count",
+    "gauge",
+    (),
+    "collected",
+    "Number of files in the directory of the pages that the sidecar reads.",
 )
 
 FAMILIES: tuple[Family, ...] = tuple(

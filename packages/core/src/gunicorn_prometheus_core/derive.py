@@ -16,61 +16,9 @@ from prometheus_client import Metric
 from prometheus_client.utils import floatToGoString
 
 from . import catalogue as c
-from .gathering import exact_sum, gather
-from .series import parse
+from .gathering import exact_sum
+from .own import Labels, Own, OwnCells
 from .storage import Process, Snapshot
-
-_OURS = b'["gunicorn_'
-Labels = tuple[tuple[str, str], ...]
-
-
-class _Own:
-    """Where our own families' cells are in one snapshot, found once per key."""
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self.keys, self.at = snapshot.keys, snapshot.at
-        self.seen = 0
-        #: By storage name: sample name, labels and position of each cell. A cell can be there
-        #: twice, with the help texts of two versions of this package.
-        self.cells: dict[str, list[tuple[str, Labels, int]]] = {}
-        self._buckets: dict[str, dict[float, Callable[[memoryview[Any]], Sequence[float]]]] = {}
-        self._sums: dict[str, Callable[[memoryview[Any]], Sequence[float]]] = {}
-
-    def update(self, snapshot: Snapshot) -> None:
-        keys = self.keys[self.seen :]
-        if not keys:
-            return
-        chosen = [i for i, key in enumerate(keys, self.seen) if key.startswith(_OURS)]
-        self.seen += len(keys)
-        for i, series in zip(chosen, parse([self.keys[i] for i in chosen]), strict=True):
-            if series is not None and series.family in c.BY_STORAGE_NAME:
-                cell = series.sample, tuple(series.labels.items()), self.at[i]
-                self.cells.setdefault(series.family, []).append(cell)
-        self._buckets.clear()
-        self._sums.clear()
-
-    def buckets(self, family: c.Family, values: memoryview[Any]) -> dict[float, float]:
-        """Observations per bucket bound, not cumulative, over all label sets."""
-        pickers = self._buckets.get(family.name)
-        if pickers is None:
-            positions: dict[float, list[int]] = {}
-            for _, labels, position in self.cells.get(family.name, ()):
-                bound = dict(labels).get("le")
-                if bound is not None:
-                    positions.setdefault(float(bound), []).append(position)
-            pickers = {bound: gather(sorted(at)) for bound, at in sorted(positions.items())}
-            self._buckets[family.name] = pickers
-        return {bound: sum(pick(values)) for bound, pick in pickers.items()}
-
-    def sums(self, family: c.Family, values: memoryview[Any]) -> Sequence[float]:
-        """Sum of all observations of each label set."""
-        pick = self._sums.get(family.name)
-        if pick is None:
-            name = f"{family.name}_sum"
-            cells = self.cells.get(family.name, ())
-            pick = gather(sorted(at for sample, _, at in cells if sample == name))
-            self._sums[family.name] = pick
-        return pick(values)
 
 
 class _Sums:
@@ -82,6 +30,12 @@ class _Sums:
     def add(self, family: c.Family, sample: str, labels: Mapping[str, str], *parts: float) -> None:
         samples = self._parts.setdefault(family.name, {})
         samples.setdefault((sample, tuple(labels.items())), []).extend(parts)
+
+    def raise_to(self, family: c.Family, labels: Mapping[str, str], value: float) -> None:
+        """Let the sample be at least this value."""
+        samples = self._parts.setdefault(family.name, {})
+        parts = samples.setdefault((family.name, tuple(labels.items())), [value])
+        parts[0] = max(parts[0], value)
 
     def metrics(self) -> Iterator[Metric]:
         for family in c.FAMILIES:
@@ -104,46 +58,43 @@ class Derivation:
     """Computes the derived families scrape after scrape. Used by one thread at a time."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self._own: dict[tuple[str, str, str], _Own] = {}
+        self._cells = OwnCells()
         self._clock = clock
 
     def families(
         self, snapshots: Iterable[Snapshot], processes: Sequence[Process]
     ) -> Iterator[Metric]:
         """The derived and per-worker families that have samples."""
-        sums = _Sums()
-        found: dict[tuple[str, str, str], _Own] = {}
-        for snapshot in snapshots:
-            if snapshot.process.role not in ("worker", "master"):
-                continue
-            identity = (snapshot.instance, snapshot.process.name, snapshot.kind)
-            own = self._own.get(identity)
-            if own is None or own.keys is not snapshot.keys or own.at is not snapshot.at:
-                own = _Own(snapshot)
-            own.update(snapshot)
-            found[identity] = own
+        sums, now = _Sums(), self._clock()
+        recorded = [each for each in snapshots if each.process.role in ("worker", "master")]
+        for snapshot, own in self._cells.of(recorded):
             if snapshot.process.role == "worker":
-                _add_worker(sums, own, snapshot)
+                _add_worker(sums, own, snapshot, now)
             elif snapshot.kind == "counter":
                 _add_exits(sums, own, snapshot.values)
-        self._own = found
-        self._add_processes(sums, processes)
+        _add_processes(sums, processes, now)
         return sums.metrics()
 
-    def _add_processes(self, sums: _Sums, processes: Sequence[Process]) -> None:
-        now = self._clock()
-        began: dict[str, float] = {}
-        for worker in (process for process in processes if process.role == "worker"):
-            sums.add(c.WORKERS, c.WORKERS.name, {}, 1 if worker.alive else 0)
-            if worker.alive and worker.started is not None:
-                number = worker.number
-                began[number] = min(worker.started, began.get(number, worker.started))
-        for number, since in began.items():
-            labels = {"worker_id": number}
-            sums.add(c.WORKER_UPTIME, c.WORKER_UPTIME.name, labels, max(0.0, now - since))
+
+def _add_processes(sums: _Sums, processes: Sequence[Process], now: float) -> None:
+    began: dict[str, float] = {}
+    for worker in (process for process in processes if process.role == "worker"):
+        sums.add(c.WORKERS, c.WORKERS.name, {}, 1 if worker.alive else 0)
+        if worker.alive and worker.started is not None:
+            number = worker.number
+            began[number] = min(worker.started, began.get(number, worker.started))
+    for number, since in began.items():
+        labels = {"worker_id": number}
+        sums.add(c.WORKER_UPTIME, c.WORKER_UPTIME.name, labels, max(0.0, now - since))
 
 
-def _add_worker(sums: _Sums, own: _Own, snapshot: Snapshot) -> None:
+#: Of workers of one number on several hosts these gauges are added up,
+_SUMMED_GAUGES = (c.WORKER_IN_PROGRESS, c.WORKER_CAPACITY, c.WORKER_WEBSOCKETS_OPEN)
+#: and of these the largest counts.
+_LARGEST_GAUGES = (c.WORKER_BOOT, c.WORKER_TIMEOUT)
+
+
+def _add_worker(sums: _Sums, own: Own, snapshot: Snapshot, now: float) -> None:
     worker = {"worker_id": snapshot.process.number}
     values = snapshot.values
     if snapshot.kind == "histogram":
@@ -159,35 +110,49 @@ def _add_worker(sums: _Sums, own: _Own, snapshot: Snapshot) -> None:
                 sums.add(family, family.name, {**worker, **dict(labels)}, values[at])
     elif snapshot.kind == "gauge_liveall":
         if snapshot.process.alive is not False:
-            for family in (c.WORKER_IN_PROGRESS, c.WORKER_CAPACITY, c.WORKER_WEBSOCKETS_OPEN):
+            for family in _SUMMED_GAUGES:
                 for *_, at in own.cells.get(family.name, ()):
                     sums.add(family, family.name, worker, values[at])
+            for family in _LARGEST_GAUGES:
+                for *_, at in own.cells.get(family.name, ()):
+                    sums.raise_to(family, worker, values[at])
+            for *_, at in own.cells.get(c.WORKER_HEARTBEAT.name, ()):
+                sums.raise_to(c.WORKER_HEARTBEAT, worker, max(0.0, now - values[at]))
         _add_state(sums, own, snapshot)
 
 
-def _add_state(sums: _Sums, own: _Own, snapshot: Snapshot) -> None:
-    """Only the state entered last; a process that is gone has stopped, whatever it said last."""
+def _add_state(sums: _Sums, own: Own, snapshot: Snapshot) -> None:
+    found = current_state(own, snapshot)
+    if found is not None:
+        state, since = found
+        number = snapshot.process.number
+        labels = {"worker_id": number, "state": state, "timestamp": str(int(since))}
+        value = 0.0 if state == "stopped" else 1.0
+        sums.add(c.WORKER_STATE, c.WORKER_STATE.name, labels, value)
+
+
+def current_state(own: Own, snapshot: Snapshot) -> tuple[str, float] | None:
+    """The state that a worker entered last and when, in Unix time; None before the first one.
+
+    A process that is gone has stopped, whatever it said last.
+    """
     entered = {
         dict(labels)["state"]: snapshot.values[at]
         for _, labels, at in own.cells.get(c.WORKER_STATE.name, ())
     }
     if not entered:
-        return
-    process = snapshot.process
+        return None
     state = max(entered, key=entered.__getitem__)
-    since = entered[state]
-    if process.alive is False:
-        state, since = "stopped", max(since, process.ended or 0.0)
-    labels = {"worker_id": process.number, "state": state, "timestamp": str(int(since))}
-    value = 0.0 if state == "stopped" else 1.0
-    sums.add(c.WORKER_STATE, c.WORKER_STATE.name, labels, value)
+    if snapshot.process.alive is False:
+        return "stopped", max(entered[state], snapshot.process.ended or 0.0)
+    return state, entered[state]
 
 
 def _add_histogram(
     sums: _Sums,
     coarse: c.Family,
     worker: dict[str, str],
-    own: _Own,
+    own: Own,
     fine: c.Family,
     values: memoryview[Any],
 ) -> None:
@@ -200,7 +165,7 @@ def _add_histogram(
     sums.add(coarse, f"{coarse.name}_sum", worker, *own.sums(fine, values))
 
 
-def _add_exits(sums: _Sums, own: _Own, values: memoryview[Any]) -> None:
+def _add_exits(sums: _Sums, own: Own, values: memoryview[Any]) -> None:
     """The documented restart families: each exit the masters saw, under three names."""
     for _, labels, at in own.cells.get(c.WORKER_EXITS.storage_name, ()):
         facts = dict(labels)

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Protocol
 
 from prometheus_client import Metric
 
+from .collecting import Collecting, Collector
 from .derive import Derivation
 from .families import Texts
-from .logs import log
 from .merge import Merge
 from .storage import Process, Snapshot, Storage
 from .text import Format, header
-
-
-class Collector(Protocol):
-    """Measures further families at scrape time, in the exporter process.
-
-    Members of the entry-point group ``gunicorn_prometheus.collectors`` are
-    called without arguments to get one. A collector that raises costs only
-    its own families; the failure is logged once and counted.
-    """
-
-    def collect(self, processes: Sequence[Process]) -> Iterable[Metric]:
-        """The families, about the processes that have recorded on this host."""
 
 
 class Exposition:
@@ -37,11 +24,15 @@ class Exposition:
 
     def __init__(self, storage: Storage, collectors: Mapping[str, Collector] | None = None) -> None:
         self._storage = storage
-        self._collectors = dict(collectors or {})
+        self._collecting = Collecting(collectors or {})
         self._merges: dict[str, Merge] = {}
         self._derivation = Derivation()
         self._texts = Texts()
-        self.collector_errors: dict[str, int] = {}
+
+    @property
+    def collector_errors(self) -> dict[str, int]:
+        """How often each collector was left out so far, by its name."""
+        return self._collecting.errors
 
     @property
     def rejected(self) -> int:
@@ -75,7 +66,7 @@ class Exposition:
         starts = tuple(chain.from_iterable(map(prefixes.starts, names)))
         for metric in (
             *self._derivation.families(snapshots, processes),
-            *self._collected(processes),
+            *self._collecting.collect(processes),
         ):
             if metric.name not in written and metric.samples:
                 written.add(metric.name)
@@ -86,17 +77,6 @@ class Exposition:
             if family.name in written or (names and names.isdisjoint(family.sample_names)):
                 continue
             yield _only(family.write(form, self._texts), starts)
-
-    def _collected(self, processes: Sequence[Process]) -> Iterator[Metric]:
-        for name, collector in self._collectors.items():
-            try:
-                metrics = list(collector.collect(processes))
-            except Exception:
-                if name not in self.collector_errors:
-                    log.exception("collector %s failed; its families are left out", name)
-                self.collector_errors[name] = self.collector_errors.get(name, 0) + 1
-            else:
-                yield from metrics
 
     def _write(self, metric: Metric, form: Format) -> list[bytes]:
         prefixes, numbers = self._texts.prefixes(form.escaping), self._texts.numbers

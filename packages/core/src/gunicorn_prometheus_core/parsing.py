@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
+
+from . import listening
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
@@ -96,6 +100,51 @@ def _address(value: str) -> tuple[str, int]:
         raise ValueError(value)
     number: int = integer(1, 65535).parse(port)
     return host.strip("[]"), number
+
+
+def listen_addresses() -> Kind:
+    """Addresses to listen at; the text itself, since those without a port take another setting's.
+
+    See :func:`gunicorn_prometheus_core.listening.addresses`.
+    """
+
+    def parse(value: str) -> str:
+        listening.addresses(value, 1)
+        return value.strip()
+
+    return Kind(
+        "an IPv4 or IPv6 address or a host name of this machine, with or without a port as in "
+        "[::1]:9091, or unix:/path; several with commas between them",
+        parse,
+        ("str", "seq"),
+    )
+
+
+def bounds(most: int) -> Kind:
+    """Rising numbers above zero, so many of them at most."""
+
+    def parse(value: str) -> tuple[float, ...]:
+        numbers = tuple(float(part) for part in value.split(","))
+        rising = all(a < b for a, b in pairwise((0.0, *numbers, math.inf)))
+        if not rising or len(numbers) > most:
+            raise ValueError(value)
+        return numbers
+
+    allowed = f"rising numbers above 0 such as 0.1,0.5,2.5, {most} of them at most"
+    return Kind(allowed, parse, ("str", "seq", "int", "float"))
+
+
+def paths() -> Kind:
+    """Paths of requests."""
+    allowed = "paths such as /health,/static/*, where * at the end stands for whatever follows"
+    return Kind(allowed, lambda value: tuple(map(_path, value.split(","))), ("str", "seq"))
+
+
+def _path(value: str) -> str:
+    path = value.strip()
+    if not path.startswith("/") or "*" in path[:-1]:
+        raise ValueError(value)
+    return path
 
 
 def redis_url() -> Kind:

@@ -15,6 +15,7 @@ WORKERS = "gunicorn_prometheus.workers"
 MASTER = "gunicorn_prometheus.master"
 SERVER = "gunicorn_prometheus.server"
 COLLECTORS = "gunicorn_prometheus.collectors"
+ROUTES = "gunicorn_prometheus.routes"
 
 _WORKERS = (
     *("sync", "gthread", "gevent", "gevent_pywsgi"),
@@ -27,7 +28,10 @@ REMEDIES = {
     (STORAGE, "redis"): "gunicorn-prometheus-storage-redis",
     **{(WORKERS, kind): "gunicorn-prometheus-workers" for kind in _WORKERS},
     (MASTER, "default"): "gunicorn-prometheus-master",
-    (SERVER, "default"): "gunicorn-prometheus-server",
+    **{
+        (SERVER, name): "gunicorn-prometheus-server"
+        for name in ("default", "check", "sidecar", "standalone", "health")
+    },
 }
 
 

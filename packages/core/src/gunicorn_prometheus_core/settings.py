@@ -119,8 +119,24 @@ class Settings:
         "prometheus.bind_address",
         "PROMETHEUS_BIND_ADDRESS",
         "0.0.0.0",
-        parsing.text("an IPv4 or IPv6 address or a host name of this machine"),
-        "Address of the metrics endpoint.",
+        parsing.listen_addresses(),
+        "Address of the metrics endpoint, or several with commas between them; the port of those "
+        "that name none is that of the setting for it.",
+    )
+    client_timeout_seconds: float = _setting(
+        "prometheus.client_timeout_seconds",
+        "GUNICORN_PROMETHEUS_CLIENT_TIMEOUT_SECONDS",
+        10.0,
+        parsing.seconds(0.1, 3600),
+        "How long a client of the metrics endpoint may take over a TLS handshake, over a request, "
+        "and to begin to take the answer.",
+    )
+    page: bool = _setting(
+        "prometheus.page",
+        "GUNICORN_PROMETHEUS_PAGE",
+        True,
+        parsing.flag(),
+        "Show what the server does on a page at the root of the metrics endpoint.",
     )
     web_config_file: str | None = _setting(
         "prometheus.web_config_file",
@@ -364,12 +380,51 @@ class Settings:
         parsing.seconds(1, 3600),
         "How often a sidecar looks how large the directory of the pages is.",
     )
+    endpoint: str = _setting(
+        "requests.endpoint",
+        "GUNICORN_PROMETHEUS_ENDPOINT",
+        "route",
+        parsing.one_of("route", "path", "none"),
+        "What the label endpoint is: the route of the framework, or the path where there is none; "
+        "always the path; or nothing, which is the value _all_.",
+    )
     endpoint_limit: int = _setting(
         "requests.endpoint_limit",
         "GUNICORN_PROMETHEUS_ENDPOINT_LIMIT",
         100,
         parsing.integer(0, 100_000),
-        "Most distinct values of the label endpoint per worker; what is beyond becomes _other_.",
+        "Most distinct paths in the label endpoint per worker; there may be ten times as many "
+        "routes. What is beyond becomes _other_.",
+    )
+    label_limit: int = _setting(
+        "requests.label_limit",
+        "GUNICORN_PROMETHEUS_LABEL_LIMIT",
+        100,
+        parsing.integer(0, 100_000),
+        "Most distinct values of the label error_type per worker; what is beyond becomes _other_.",
+    )
+    excluded_paths: tuple[str, ...] = _setting(
+        "requests.excluded_paths",
+        "GUNICORN_PROMETHEUS_EXCLUDED_PATHS",
+        (),
+        parsing.paths(),
+        "Paths of requests that are in none of the metrics.",
+    )
+    duration_buckets: tuple[float, ...] = _setting(
+        "requests.duration_buckets",
+        "GUNICORN_PROMETHEUS_DURATION_BUCKETS",
+        (),
+        parsing.bounds(50),
+        "Upper bounds in seconds of the buckets of gunicorn_http_request_duration_seconds, beside "
+        "those of gunicorn_worker_request_duration_seconds, which are always among them. Not set: "
+        "those in the reference.",
+    )
+    queue_time: bool = _setting(
+        "requests.queue_time",
+        "GUNICORN_PROMETHEUS_QUEUE_TIME",
+        True,
+        parsing.flag(),
+        "Record how long requests have waited since the time in X-Request-Start or X-Queue-Start.",
     )
     gunicorn_workers: int | None = _setting(
         "gunicorn.workers",
@@ -480,5 +535,7 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.15g}"
     if isinstance(value, tuple):
-        return ",".join(":".join(map(str, one)) if isinstance(one, tuple) else one for one in value)
+        return ",".join(
+            ":".join(map(str, one)) if isinstance(one, tuple) else shown(one) for one in value
+        )
     return str(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
@@ -14,12 +15,15 @@ from gunicorn_prometheus_core import catalogue, plugins
 from gunicorn_prometheus_core.errors import MissingPart, SettingsError
 from gunicorn_prometheus_core.recording import Directory, Recorder, sample_keys
 
-from . import exits, reconfiguring
+from . import backlog, exits, reconfiguring, sampling
 from .exporter import Exporter
 
-#: How a server hands its page directory and its metrics socket on in a USR2 upgrade.
+#: How a server hands its page directory and its metrics sockets on in a USR2 upgrade.
 _DIRECTORY_VARIABLE = "GUNICORN_PROMETHEUS_DIRECTORY"
-_SOCKET_VARIABLE = "GUNICORN_PROMETHEUS_FD"
+_SOCKETS_VARIABLE = "GUNICORN_PROMETHEUS_FD"
+
+_DIRTY_SECONDS = 5.0
+_BACKLOG = (catalogue.LISTENER_BACKLOG, catalogue.LISTENER_BACKLOG_LIMIT)
 
 
 class PrometheusMaster(Arbiter):
@@ -41,6 +45,7 @@ class PrometheusMaster(Arbiter):
     _stopping = False
     _reexecuting = False
     _complained = False
+    _next_look = 0.0
 
     @classmethod
     def promote(cls, arbiter: Any, instrument: Callable[[Any], Any] | None = None) -> None:
@@ -62,18 +67,19 @@ class PrometheusMaster(Arbiter):
         self._signals_seen: list[str] = []
         self._ended: list[tuple[str, str]] = []
         self._ordered: dict[int, str] = {}
-        os.register_at_fork(after_in_child=self._leave_socket_to_master)
+        self._listeners: set[str] = set()
+        os.register_at_fork(after_in_child=self._leave_sockets_to_master)
         inherited = {
-            name: os.environ.pop(name, None) for name in (_DIRECTORY_VARIABLE, _SOCKET_VARIABLE)
+            name: os.environ.pop(name, None) for name in (_DIRECTORY_VARIABLE, _SOCKETS_VARIABLE)
         }
         try:
-            self._settings = reconfiguring.first()
+            self._settings = reconfiguring.first(self.cfg.uid, self.cfg.gid)
             self.worker_class = self._instrument(self.worker_class)
         except (SettingsError, MissingPart) as error:
             self.log.error("%s", error)
             sys.exit(1)
         PrometheusMaster.running = self
-        self._begin(inherited[_DIRECTORY_VARIABLE], inherited[_SOCKET_VARIABLE])
+        self._begin(inherited[_DIRECTORY_VARIABLE], inherited[_SOCKETS_VARIABLE])
         try:
             super().start()
         except BaseException:
@@ -81,7 +87,7 @@ class PrometheusMaster(Arbiter):
             raise
         self._tend()
 
-    def _begin(self, directory: str | None, fd: str | None) -> None:
+    def _begin(self, directory: str | None, fds: str | None) -> None:
         try:
             pages = plugins.load(plugins.STORAGE, "mmap")()
             self._directory = pages.prepare(
@@ -109,7 +115,7 @@ class PrometheusMaster(Arbiter):
                 uid=self.cfg.uid,
                 gid=self.cfg.gid,
                 log_path=errorlog if errorlog and errorlog != "-" else None,
-                inherited_fd=int(fd) if fd else None,
+                inherited=[int(fd) for fd in (fds or "").split(",") if fd],
                 on_restart=lambda: self._count(catalogue.EXPORTER_RESTARTS),
                 on_bind_failure=lambda: self._count(catalogue.EXPORTER_BIND_FAILURES),
             )
@@ -118,9 +124,15 @@ class PrometheusMaster(Arbiter):
 
     def _count(self, family: catalogue.Family, amount: float = 1, **labels: str) -> None:
         if self._recorder is not None:
-            cells = self._recorder.cells("counter", sample_keys(family, labels))
+            cells = self._recorder.cells(family.kind, sample_keys(family, labels))
             with self._recorder.lock:
                 cells.page.view[cells.at[0]] += amount
+
+    def _set(self, family: catalogue.Family, value: float, **labels: str) -> None:
+        if self._recorder is not None:
+            cells = self._recorder.cells(family.kind, sample_keys(family, labels))
+            with self._recorder.lock:
+                cells.page.view[cells.at[0]] = value
 
     def _tend(self) -> None:
         """Whatever is due now; Gunicorn's main loop comes here about once a second."""
@@ -128,6 +140,8 @@ class PrometheusMaster(Arbiter):
             return
         try:
             self._record_what_was_noted()
+            self._record_backlogs()
+            self._record_dirty_workers()
             self._recorder.tick()
             if self._exporter is not None and not self._stopping:
                 self._exporter.tend()
@@ -138,11 +152,31 @@ class PrometheusMaster(Arbiter):
                 self.log.error("metrics of the master could not be recorded", exc_info=error)
 
     def _record_what_was_noted(self) -> None:
+        now = time.time()
         while self._signals_seen:
-            self._count(catalogue.MASTER_SIGNALS, reason=self._signals_seen.pop())
+            reason = self._signals_seen.pop()
+            self._count(catalogue.MASTER_SIGNALS, reason=reason)
+            self._set(catalogue.MASTER_SIGNAL_TIME, now, reason=reason)
         while self._ended:
             number, cause = self._ended.pop()
             self._count(catalogue.WORKER_EXITS, worker_id=number, cause=cause)
+            self._set(catalogue.WORKER_EXIT_TIME, now, worker_id=number, cause=cause)
+        self._set(catalogue.WORKERS_TARGET, self.num_workers)
+
+    def _record_backlogs(self) -> None:
+        now = dict(backlog.measure(self.LISTENERS))
+        # Listeners that a reload has closed have nobody waiting.
+        self._listeners |= now.keys()
+        for name in self._listeners:
+            for family, value in zip(_BACKLOG, now.get(name, (0, 0)), strict=True):
+                self._set(family, value, listener=name)
+
+    def _record_dirty_workers(self) -> None:
+        # Gunicorn before 25 has none. To look for them takes some milliseconds.
+        arbiter = getattr(self, "dirty_arbiter_pid", 0)
+        if arbiter and time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + _DIRTY_SECONDS
+            self._set(catalogue.DIRTY_WORKERS, sampling.children(arbiter))
 
     # Gunicorn's main loop and its signals
 
@@ -169,7 +203,7 @@ class PrometheusMaster(Arbiter):
             self.worker_class = self._instrument(self.worker_class)
         except MissingPart as error:
             self.log.error("new workers record nothing: %s", error)
-        settings = reconfiguring.again(self._settings)
+        settings = reconfiguring.again(self._settings, self.cfg.uid, self.cfg.gid)
         if settings != self._settings:
             self._settings = settings
             if self._exporter is not None:
@@ -180,7 +214,7 @@ class PrometheusMaster(Arbiter):
         """Whether there is a metrics endpoint; makes it, if that is still to be done."""
         if self._exporter is not None and not self._stopping:
             self._exporter.tend()
-        return self._exporter is not None and self._exporter.listener is not None
+        return self._exporter is not None and bool(self._exporter.listeners)
 
     def stop(self, graceful: bool = True) -> None:
         """Ends the workers, then the exporter, then what we keep on the disk."""
@@ -194,7 +228,9 @@ class PrometheusMaster(Arbiter):
         self._stopping = True
         self._tend()
         if self._exporter is not None:
-            self._exporter.stop()
+            # Of two masters in an upgrade, the other one has the sockets as well.
+            older_lives = self.master_pid != 0 and self.master_pid == os.getppid()
+            self._exporter.stop(handed_on=self.reexec_pid != 0 or older_lives)
             self._exporter = None
         if self._recorder is not None and self._directory is not None:
             self._recorder.close()
@@ -249,11 +285,11 @@ class PrometheusMaster(Arbiter):
             if self._recorder is not None and os.getpid() == self.pid:
                 self._recorder.fork_role = "process"
 
-    def _leave_socket_to_master(self) -> None:
+    def _leave_sockets_to_master(self) -> None:
         """In a forked child: the metrics port is not for workers to hold open."""
-        listener = self._exporter.listener if self._exporter is not None else None
-        if listener is not None and not self._reexecuting:
-            listener.close()
+        if self._exporter is not None and not self._reexecuting:
+            for listener in self._exporter.listeners:
+                listener.close()
 
     def kill_worker(self, pid: int, sig: int) -> None:
         """Signals a worker; why it was told to end is remembered until it has ended."""
@@ -300,14 +336,15 @@ class PrometheusMaster(Arbiter):
     # USR2
 
     def reexec(self) -> None:
-        """Hands the page directory and the metrics socket to the new master."""
+        """Hands the page directory and the metrics sockets to the new master."""
         handed: dict[str, str] = {}
         if self._directory is not None:
             handed[_DIRECTORY_VARIABLE] = self._directory.path
         self._reexecuting = True
-        listener = self._exporter.listener if self._exporter is not None else None
-        if listener is not None:
-            handed[_SOCKET_VARIABLE] = str(listener.fileno())
+        listeners = self._exporter.listeners if self._exporter is not None else ()
+        if listeners:
+            handed[_SOCKETS_VARIABLE] = ",".join(str(one.fileno()) for one in listeners)
+        for listener in listeners:
             listener.set_inheritable(True)
         # Gunicorn starts the new master with the environment that it began with itself.
         self.cfg.env_orig.update(handed)
@@ -317,5 +354,5 @@ class PrometheusMaster(Arbiter):
             for name in handed:
                 self.cfg.env_orig.pop(name, None)
             self._reexecuting = False
-            if listener is not None:
+            for listener in listeners:
                 listener.set_inheritable(False)

@@ -1,8 +1,8 @@
 """The exporter process, seen from the master that starts it and keeps it alive.
 
 It is executed, not forked, so that it inherits no locks, no monkey-patching
-and nothing of the application. The listening socket is the master's: while
-the process is restarted, scrapes wait in the socket's queue instead of being
+and nothing of the application. The listening sockets are the master's: while
+the process is restarted, scrapes wait in a socket's queue instead of being
 refused.
 """
 
@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from gunicorn_prometheus_core import plugins
+from gunicorn_prometheus_core import listening, plugins
+from gunicorn_prometheus_core.listening import Address
 from gunicorn_prometheus_core.logs import log
 from gunicorn_prometheus_core.settings import Settings
 
-_BACKLOG = 128
+from . import identity, reconfiguring
+
 #: Longest pauses before the process is started again: after it gave up by itself, and after it
 #: was killed, which says nothing against starting it.
 _LONGEST_PAUSE = 30.0
@@ -32,29 +33,12 @@ _BIND_RETRY_SECONDS = 1.0
 _STOP_SECONDS = 5.0
 
 
-def bind(address: str, port: int) -> socket.socket:
-    """A listening socket. Raises OSError."""
-    family, kind, proto, _, target = socket.getaddrinfo(
-        address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    sock = socket.socket(family, kind, proto)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(target)
-        sock.listen(_BACKLOG)
-        sock.setblocking(False)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _address(settings: Settings) -> tuple[str, int]:
-    return settings.bind_address, settings.metrics_port
+def _addresses(settings: Settings) -> tuple[Address, ...]:
+    return listening.addresses(settings.bind_address, settings.metrics_port)
 
 
 class Exporter:
-    """The socket and the process. Used by the master's main loop only."""
+    """The sockets and the process. Used by the master's main loop only."""
 
     def __init__(
         self,
@@ -64,7 +48,7 @@ class Exporter:
         uid: int,
         gid: int,
         log_path: str | None,
-        inherited_fd: int | None,
+        inherited: Sequence[int],
         on_restart: Callable[[], None],
         on_bind_failure: Callable[[], None],
     ) -> None:
@@ -76,7 +60,13 @@ class Exporter:
         self._log_path = log_path
         self._on_restart = on_restart
         self._on_bind_failure = on_bind_failure
-        self._socket: socket.socket | None = None
+        #: One for each address, or none while one of them can't be had; at first those of the
+        #: server that this one takes over from.
+        self._sockets = [socket.socket(fileno=fd) for fd in inherited]
+        for sock in self._sockets:
+            sock.set_inheritable(False)
+        #: Whether they are those of our addresses.
+        self._settled = False
         self._process: subprocess.Popen[bytes] | None = None
         #: Whether the process has been told to end, because another is to take its place.
         self._replacing = False
@@ -85,14 +75,11 @@ class Exporter:
         self._next_bind = 0.0
         self._started = 0.0
         self._complained: set[str] = set()
-        if inherited_fd is not None:
-            self._socket = socket.socket(fileno=inherited_fd)
-            self._socket.set_inheritable(False)
 
     @property
-    def listener(self) -> socket.socket | None:
-        """The listening socket of the metrics endpoint; None while it can't be had."""
-        return self._socket
+    def listeners(self) -> Sequence[socket.socket]:
+        """The listening sockets of the metrics endpoint; none while they can't be had."""
+        return self._sockets
 
     @property
     def pid(self) -> int:
@@ -105,29 +92,23 @@ class Exporter:
         If their address can't be had the endpoint stays where it is, which is logged.
         """
         before, self._settings = self._settings, settings
-        moved = _address(settings) != _address(before)
-        if self._socket is not None and moved:
-            old, self._socket = self._socket, None
-            self._bind("it stays where it is")
-            if self._socket is None:
-                self._socket = old
-            else:
-                old.close()
-        if self._process is not None:
-            self._replacing = True
-            self._process.terminate()
+        if self._sockets and _addresses(settings) != _addresses(before):
+            listening.forget(self._bind())
+        self._replace()
 
     def tend(self) -> None:
         """Bind, start or restart, whatever is due. Never waits, never raises OSError."""
         now = time.monotonic()
-        if self._serves and self._socket is None and now >= self._next_bind:
+        if self._serves and not self._settled and now >= self._next_bind:
             self._next_bind = now + _BIND_RETRY_SECONDS
-            self._bind("trying again until it works")
+            for sock in self._bind():
+                sock.close()  # The server that we take over from may still have use for it.
         self.reap()
         if self._process is not None and self._process.returncode is not None:
             self._note_end(self._process.returncode, now)
-        has_socket = self._socket is not None or not self._serves
-        if has_socket and self._process is None and now >= self._next_start:
+        # Others see what is published, also while there is nothing to serve from.
+        useful = bool(self._sockets) or self._settings.storage != "mmap"
+        if useful and self._process is None and now >= self._next_start:
             self._start(now)
 
     def reap(self) -> None:
@@ -151,8 +132,11 @@ class Exporter:
         self._on_restart()
         log.warning("the exporter process ended with status %s; starting it again", status)
 
-    def stop(self) -> None:
-        """End the process and close the socket. Waits until it has ended."""
+    def stop(self, *, handed_on: bool = False) -> None:
+        """End the process and close the sockets, which somebody else may have been handed.
+
+        Waits until it has ended.
+        """
         if self._process is not None:
             self._process.terminate()
             try:
@@ -161,27 +145,42 @@ class Exporter:
                 self._process.kill()
                 self._process.wait()
             self._process = None
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        if handed_on:
+            for sock in self._sockets:
+                sock.close()
+        else:
+            listening.forget(self._sockets)
+        self._sockets = []
 
-    def _bind(self, otherwise: str) -> None:
-        settings = self._settings
+    def _replace(self) -> None:
+        """Let the process make way for another one, if there is one."""
+        if self._process is not None:
+            self._replacing = True
+            self._process.terminate()
+
+    def _bind(self) -> Sequence[socket.socket]:
+        """Have a socket for each of our addresses; gives those that are no longer wanted."""
+        settings, before = self._settings, self._sockets
+        scheme = reconfiguring.scheme(settings)
         try:
-            self._socket = bind(settings.bind_address, settings.metrics_port)
+            self._sockets = listening.listen(_addresses(settings), before)
         except OSError as error:
             self._on_bind_failure()
+            self._settled = bool(before)
             self._complain(
                 "can't serve metrics at %s %s: %s; %s",
                 settings.said("bind_address"),
                 settings.said("metrics_port"),
                 error,
-                otherwise,
+                "it stays where it is" if before else "trying again until it works",
             )
-        else:
-            host, port = self._socket.getsockname()[:2]
-            shown = f"[{host}]" if ":" in host else host
-            log.info("Metrics at: http://%s:%s/metrics", shown, port)
+            return ()
+        self._settled = True
+        self._replace()  # one that only publishes, or is to serve from others
+        for sock in self._sockets:
+            if sock not in before:
+                log.info("Metrics at: %s", listening.url(sock, scheme))
+        return [sock for sock in before if sock not in self._sockets]
 
     def _start(self, now: float) -> None:
         server = plugins.find(plugins.SERVER, "default")
@@ -190,11 +189,12 @@ class Exporter:
             self._complain("metrics are recorded but not served: pip install %s", remedy)
             self._next_start = float("inf")
             return
-        fds = () if self._socket is None else (self._socket.fileno(),)
+        fds = tuple(sock.fileno() for sock in self._sockets)
         command = [
             sys.executable,
             *("-m", server.module.removesuffix(".__main__")),
-            *(("--fd", str(*fds)) if fds else ("--publish-only",)),
+            *(part for fd in fds for part in ("--fd", str(fd))),
+            *(() if fds else ("--publish-only",)),
             *("--directory", self._directory),
             *("--parent", str(os.getpid())),
             *("--settings", "0"),
@@ -238,10 +238,7 @@ class Exporter:
         """What makes the process run as the workers do, when we are root and they are not."""
         if os.geteuid() != 0 or (self._uid, self._gid) == (0, 0):
             return {}
-        try:
-            groups = os.getgrouplist(pwd.getpwuid(self._uid).pw_name, self._gid)
-        except KeyError:
-            groups = [self._gid]
+        groups = identity.groups(self._uid, self._gid)
         return {"user": self._uid, "group": self._gid, "extra_groups": groups}
 
     def _complain(self, message: str, *details: object) -> None:

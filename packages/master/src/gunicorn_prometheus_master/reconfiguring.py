@@ -9,24 +9,26 @@ from gunicorn_prometheus_core.errors import MissingPart, SettingsError
 from gunicorn_prometheus_core.logs import log
 from gunicorn_prometheus_core.settings import DECLARATIONS, Settings
 
+from . import identity
 
-def first() -> Settings:
-    """Read the settings and put them in force.
+
+def first(uid: int, gid: int) -> Settings:
+    """Read the settings and put them in force, for a server whose workers run as ``uid:gid``.
 
     Raises SettingsError and MissingPart, for what the server can't start with.
     """
-    settings = _checked(configuration.load())
+    settings = _checked(configuration.load(), uid, gid)
     configuration.put_in_force(settings)
     return settings
 
 
-def again(before: Settings) -> Settings:
+def again(before: Settings, uid: int, gid: int) -> Settings:
     """Read them again and put in force what can change while the server runs.
 
     What can't be used or can't change is logged, and stays as it was.
     """
     try:
-        settings = _checked(configuration.load())
+        settings = _checked(configuration.load(), uid, gid)
     except (SettingsError, MissingPart) as error:
         log.error("%s; the settings stay as they were", error)
         return before
@@ -41,7 +43,14 @@ def again(before: Settings) -> Settings:
     return settings
 
 
-def _checked(settings: Settings) -> Settings:
+def scheme(settings: Settings) -> str:
+    """That of the metrics' URL. Raises SettingsError where they can't be served as it is set."""
+    if plugins.find(plugins.SERVER, "check") is None:
+        return "http"
+    return str(plugins.load(plugins.SERVER, "check")(settings))
+
+
+def _checked(settings: Settings, uid: int, gid: int) -> Settings:
     """Settings that every part of this server can work with."""
     plugins.backend(settings)
     if settings.sidecar_mode and settings.storage == "mmap" and settings.multiproc_dir is None:
@@ -50,6 +59,8 @@ def _checked(settings: Settings) -> Settings:
             "PROMETHEUS_MULTIPROC_DIR to a directory that it shares, or use a storage that "
             "hosts share"
         )
-    if plugins.find(plugins.SERVER, "check") is not None and not settings.sidecar_mode:
-        plugins.load(plugins.SERVER, "check")(settings)
+    if not settings.sidecar_mode:
+        # With the rights of the process that will serve: a key that only root can read is no use.
+        with identity.acting_as(uid, gid):
+            scheme(settings)
     return settings

@@ -23,7 +23,7 @@ _FAMILIES = (
 
 
 class ProcessCollector:
-    """See :class:`gunicorn_prometheus_core.exposition.Collector`.
+    """See :class:`gunicorn_prometheus_core.collecting.Collector`.
 
     A worker that can't be seen from here, being in another container or gone
     just now, is left out.
@@ -52,6 +52,14 @@ class ProcessCollector:
         # CPU use is measured since the sample before, so the objects are kept.
         self._seen = seen
         return metrics.values()
+
+
+def children(pid: int) -> int:
+    """How many child processes a process has; 0 if there is no such process."""
+    try:
+        return len(psutil.Process(pid).children())
+    except psutil.Error:
+        return 0
 
 
 def _process(pid: int, started: float) -> psutil.Process | None:

@@ -1,8 +1,11 @@
-"""What the exporter answers, as an ASGI application."""
+"""What the exporter answers."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+import asyncio
+import math
+import time
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -10,71 +13,93 @@ from gunicorn_prometheus_core.errors import StorageUnavailable
 from gunicorn_prometheus_core.logs import log
 from gunicorn_prometheus_core.text import accepted, negotiate
 
-from .scrapes import Scrapes
+from .exchange import PLAIN, Answer
+from .page import Page
+from .refusals import Refusals
+from .scrapes import Scrapes, TookTooLong, TooMany, Wanted
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
-
-_PLAIN: Headers = [(b"content-type", b"text/plain; charset=utf-8")]
 _INDEX = b"""<!DOCTYPE html>
 <html lang="en"><meta charset="utf-8"><title>Gunicorn metrics</title>
 <h1>Gunicorn metrics</h1><p><a href="metrics">metrics</a></p></html>
 """
 
 
+#: What remains of the scraper's patience for the answer's way to it.
+_ON_THE_WAY_SECONDS = 0.5
+_LOOK_SECONDS = 1.0
+
+
 class App:
-    """Answers ``/metrics``, ``/-/healthy``, ``/-/ready`` and ``/``."""
+    """Answers ``/metrics``, ``/-/healthy``, ``/-/ready`` and ``/``, and the paths of the page."""
 
-    def __init__(self, scrapes: Scrapes) -> None:
+    def __init__(self, scrapes: Scrapes, refusals: Refusals, page: Page | None = None) -> None:
         self._scrapes = scrapes
+        self._page = page
+        self._refusals = refusals
         self._complained = False
+        self._look: asyncio.Task[Answer] | None = None
+        self._next_look = 0.0
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        status, headers, body = await self._answer(scope)
-        headers = [*headers, (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        body = b"" if scope["method"] == "HEAD" else body
-        await send({"type": "http.response.body", "body": body})
-
-    async def _answer(self, scope: MutableMapping[str, Any]) -> tuple[int, Headers, bytes]:
+    async def __call__(self, scope: Mapping[str, Any]) -> Answer:
+        """Answer a request. Called by the event loop."""
         if scope["method"] not in ("GET", "HEAD"):
-            return 405, [*_PLAIN, (b"allow", b"GET, HEAD")], b"only GET and HEAD\n"
+            return 405, [PLAIN, (b"allow", b"GET, HEAD")], b"only GET and HEAD\n"
+        try:
+            return await self._answer(scope)
+        except TooMany:
+            self._refusals.note("busy", "scrapes under way")
+            return 503, [PLAIN, (b"retry-after", b"1")], b"too many scrapes are under way\n"
+
+    async def _answer(self, scope: Mapping[str, Any]) -> Answer:
         match scope["path"]:
+            case path if self._page is not None and self._page.has(path):
+                asked = _headers(scope)
+                return await self._page.answer(path, asked, _compresses(asked))
             case "/metrics":
                 return await self._metrics(scope)
             case "/-/healthy":
-                return 200, _PLAIN, b"healthy\n"
+                return 200, [PLAIN], b"healthy\n"
             case "/-/ready":
-                status, _, body = await self._rendered(scope, names=["gunicorn_workers"])
-                return (status, _PLAIN, b"ready\n" if status == 200 else body)
+                return await self._readiness()
             case "/":
                 return 200, [(b"content-type", b"text/html; charset=utf-8")], _INDEX
-        return 404, _PLAIN, b"not found; metrics are at /metrics\n"
+        return 404, [PLAIN], b"not found; metrics are at /metrics\n"
 
-    async def _metrics(self, scope: MutableMapping[str, Any]) -> tuple[int, Headers, bytes]:
-        query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+    async def _readiness(self) -> Answer:
+        """Whether the pages can be read. Looked at once a second, as everybody may ask."""
+        now = time.monotonic()
+        if self._look is None or now >= self._next_look:
+            self._next_look = now + _LOOK_SECONDS
+            look = self._rendered({"headers": []}, names=["gunicorn_workers"])
+            self._look = asyncio.create_task(look)
+        status, _, _ = await asyncio.shield(self._look)
+        if status == 200:
+            return 200, [PLAIN], b"ready\n"
+        return 503, [PLAIN], b"not ready; /metrics says why\n"
+
+    async def _metrics(self, scope: Mapping[str, Any]) -> Answer:
+        query = parse_qs(scope["query_string"].decode("latin-1"))
         return await self._rendered(scope, names=query.get("name[]", []))
 
-    async def _rendered(
-        self, scope: MutableMapping[str, Any], names: list[str]
-    ) -> tuple[int, Headers, bytes]:
-        asked: dict[bytes, bytes] = {}
-        for name, value in scope["headers"]:
-            asked[name] = b",".join((asked[name], value)) if name in asked else value
+    async def _rendered(self, scope: Mapping[str, Any], names: list[str]) -> Answer:
+        asked = _headers(scope)
         form = negotiate(asked.get(b"accept", b"").decode("latin-1"))
-        compress = _accepts_gzip(asked.get(b"accept-encoding", b"").decode("latin-1"))
+        compress = _compresses(asked)
+        seconds = _patience(asked.get(b"x-prometheus-scrape-timeout-seconds", b""))
         try:
-            body = await self._scrapes.render(form, names, compress)
+            wanted = Wanted(form, frozenset(names), compress)
+            body = await self._scrapes.render(wanted, seconds)
+        except TookTooLong:
+            self._refusals.note("timeout")
+            return 503, [PLAIN], b"the scrape took longer than you would wait\n"
         except StorageUnavailable as error:
             self._complain("scrape failed: %s", error)
-            return 503, _PLAIN, f"{error}\n".encode()
+            return 503, [PLAIN], f"{error}\n".encode()
+        except TooMany:
+            raise
         except Exception:
             log.exception("scrape failed")
-            return 500, _PLAIN, b"the scrape failed; the exporter's log says why\n"
+            return 500, [PLAIN], b"the scrape failed; the exporter's log says why\n"
         self._complained = False
         headers = [
             (b"content-type", form.content_type.encode()),
@@ -91,7 +116,27 @@ class App:
             log.error(message, *details)
 
 
-def _accepts_gzip(accept_encoding: str) -> bool:
+def _headers(scope: Mapping[str, Any]) -> dict[bytes, bytes]:
+    """The request's headers, those of one name joined."""
+    asked: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        asked[name] = b",".join((asked[name], value)) if name in asked else value
+    return asked
+
+
+def _compresses(asked: dict[bytes, bytes]) -> bool:
     """Whether the client takes gzip (RFC 9110, 12.5.3)."""
+    accept_encoding = asked.get(b"accept-encoding", b"").decode("latin-1")
     qualities = {coding: quality for coding, _, quality in accepted(accept_encoding)}
     return qualities.get("gzip", qualities.get("*", 0.0)) > 0
+
+
+def _patience(scrape_timeout: bytes) -> float:
+    """Seconds until an answer has to be there, for what Prometheus says of its own patience."""
+    try:
+        seconds = float(scrape_timeout)
+    except ValueError:
+        return math.inf
+    if not 0 < seconds < math.inf:
+        return math.inf
+    return seconds - min(_ON_THE_WAY_SECONDS, seconds / 10)

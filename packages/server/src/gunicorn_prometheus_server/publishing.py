@@ -26,7 +26,7 @@ from gunicorn_prometheus_core import catalogue
 from gunicorn_prometheus_core.checking import Checking, Nonsense
 from gunicorn_prometheus_core.errors import MissingPart, SettingsError, StorageUnavailable
 from gunicorn_prometheus_core.logs import log
-from gunicorn_prometheus_core.recording import Recorder, sample_keys
+from gunicorn_prometheus_core.recording import Recorder, count
 from gunicorn_prometheus_core.settings import Settings
 from gunicorn_prometheus_core.storage import RETIRES, Backend, Process, Snapshot, Storage
 
@@ -81,7 +81,7 @@ class Shared:
         #: Why it has not been up since it was last.
         self._reasons: set[str] = set()
         for family in (catalogue.EXPORTER_PUBLISH_ERRORS, catalogue.EXPORTER_COLLECT_ERRORS):
-            self._count(family, 0)
+            count(self._recorder, family, 0)
 
     @property
     def instance(self) -> str:
@@ -145,7 +145,7 @@ class Shared:
             except TookTooLong:
                 self._complain(f"no answer within {self._patience:g} s")
         # It is still at what a scrape before has asked for, and this one has not to wait as well.
-        self._count(catalogue.EXPORTER_COLLECT_ERRORS)
+        count(self._recorder, catalogue.EXPORTER_COLLECT_ERRORS)
         return False
 
     def _own(self) -> Sequence[Snapshot]:
@@ -168,7 +168,7 @@ class Shared:
             collected = self._attempt(self._collect)
             self._gives = collected
             if not collected:
-                self._count(catalogue.EXPORTER_COLLECT_ERRORS)
+                count(self._recorder, catalogue.EXPORTER_COLLECT_ERRORS)
             request.set_result(collected)
         self._publish()
         if self._publishes and RETIRES in self._backend.capabilities and not self._is_recorded():
@@ -190,7 +190,7 @@ class Shared:
             self._published_at = time.time()
             return self._interval
         self._publishes = False
-        self._count(catalogue.EXPORTER_PUBLISH_ERRORS)
+        count(self._recorder, catalogue.EXPORTER_PUBLISH_ERRORS)
         pause = min(_LONGEST_PAUSE, math.ldexp(_FIRST_PAUSE, min(self._failures, 20)))
         self._failures += 1
         # Not all hosts at the same moment.
@@ -233,11 +233,6 @@ class Shared:
         """Whether anybody but us and the master that ends us records into the pages."""
         own = (os.getpid(), self._parent)
         return any(one.alive and one.pid not in own for one in self._pages.processes())
-
-    def _count(self, family: catalogue.Family, amount: float = 1) -> None:
-        cells = self._recorder.cells("counter", sample_keys(family, {}))
-        with self._recorder.lock:
-            cells.page.view[cells.at[0]] += amount
 
 
 class Health:

@@ -1,68 +1,39 @@
-"""The process around the application: its socket, its signals, its end."""
+"""The process: its event loop, its signals, its end."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Sequence
 
-import uvicorn
-
-from .app import App
+from .clients import Clients
 
 _LOOK_SECONDS = 0.5
-_GRACE_SECONDS = 1
+_GRACE_SECONDS = 1.0
 
 
-class _Server(uvicorn.Server):
-    """Uvicorn's server, leaving signals to us: it would end the process by raising them again."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    def install_signal_handlers(self) -> None:
-        """What uvicorn before 0.29 calls instead."""
-
-
-async def serve(app: App, listener: socket.socket, parent: int | None) -> None:
+async def serve(clients: Clients, listeners: Sequence[socket.socket], parent: int | None) -> None:
     """Answer requests until SIGTERM or SIGINT comes, or the parent process is gone."""
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        ws="none",
-        http="h11",
-        server_header=False,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
-    )
-    server = _Server(config)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, setattr, server, "should_exit", True)
-    watch = asyncio.create_task(_watch(server, parent)) if parent is not None else None
-    await server.serve(sockets=[listener])
-    if watch is not None:
-        watch.cancel()
-
-
-async def _watch(server: uvicorn.Server, parent: int) -> None:
-    """Ask the server to end when the process that started us is gone."""
-    while os.getppid() == parent:
-        await asyncio.sleep(_LOOK_SECONDS)
-    server.should_exit = True
+    accepting = [asyncio.create_task(clients.accept(listener)) for listener in listeners]
+    told = asyncio.create_task(stand_by(parent))
+    done, _ = await asyncio.wait([told, *accepting], return_when=asyncio.FIRST_COMPLETED)
+    for task in accepting:
+        task.cancel()
+    await asyncio.gather(*accepting, return_exceptions=True)
+    await clients.leave(_GRACE_SECONDS)
+    for task in done:
+        task.result()
 
 
 async def stand_by(parent: int | None) -> None:
-    """Serve nothing until SIGTERM or SIGINT comes, or the parent process is gone."""
-    ended = asyncio.Event()
+    """Wait until SIGTERM or SIGINT comes, or the parent process is gone."""
     loop = asyncio.get_running_loop()
+    told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
-    while not ended.is_set() and parent in (None, os.getppid()):
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(ended.wait(), _LOOK_SECONDS)
+        loop.add_signal_handler(number, told.set)
+    waiting = asyncio.create_task(told.wait())
+    while not waiting.done() and parent in (None, os.getppid()):
+        await asyncio.wait([waiting], timeout=_LOOK_SECONDS)
+    waiting.cancel()

@@ -296,7 +296,8 @@ class Reader:
             role,
             number,
             alive,
-            pid=noted.get("pid"),
+            # Of another container it would be the pid of somebody else here.
+            pid=noted.get("pid") if noted.get("pids") == slots.pid_namespace() else None,
             started=noted.get("started"),
             ended=None if alive else os.fstat(fd).st_mtime,
         )

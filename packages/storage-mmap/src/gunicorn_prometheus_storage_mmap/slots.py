@@ -59,6 +59,14 @@ def _lock_within(fd: int, operation: int, seconds: float) -> None:
         time.sleep(0.002)
 
 
+def pid_namespace() -> int:
+    """Something that tells apart the containers in which the same pid is another process; or 0."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return 0
+
+
 class Slot:
     """A slot that this process owns."""
 
@@ -68,6 +76,7 @@ class Slot:
         self._fd = fd
         self._facts: dict[str, Any] = {
             "pid": os.getpid(),
+            "pids": pid_namespace(),
             "started": time.time(),
             "before": _predecessors(facts(fd)),
         }

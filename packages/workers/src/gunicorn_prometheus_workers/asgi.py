@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Any
 
 from .requests import CLIENT_GONE, Requests
+from .routing import ERROR
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -35,11 +36,14 @@ class Application:
     ) -> None:
         self._application = application
         self._requests = requests
+        self._excluded = requests.excluded
         self._client_gone = client_gone
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Called by the server, with a scope of whatever type."""
         kind = scope["type"]
+        if kind == "lifespan" or (self._excluded is not None and self._excluded(_path(scope))):
+            return self._application(scope, receive, send)
         if kind == "http":
             return self._http(scope, receive, send)
         if kind == "websocket":
@@ -71,14 +75,16 @@ class _Request:
     """One request, between the server and the application."""
 
     __slots__ = (
-        *("_client_gone", "_ended", "_has_body", "_method", "_path", "_read"),
-        *("_receive", "_requests", "_send", "_sent", "_started", "_status"),
+        *("_client_gone", "_ended", "_error", "_has_body", "_method", "_path", "_read"),
+        *("_receive", "_requests", "_scope", "_send", "_sent", "_started", "_status"),
     )
 
     def __init__(
         self, requests: Requests, scope: Scope, receive: Receive, send: Send, client_gone: Gone
     ) -> None:
         self._requests = requests
+        self._scope = scope
+        self._error: BaseException | None = None
         self._method: str = scope["method"]
         self._path = _path(scope)
         self._receive, self._send = receive, send
@@ -118,24 +124,38 @@ class _Request:
 
     def fail(self, error: BaseException) -> None:
         """The application has raised an exception."""
-        if self._ended and not isinstance(error, Exception):
-            return  # its task was ended after the response
+        if self._ended:
+            self._fail_afterwards(error)
+            return
+        self._error = error
         if not self._status:
             cancelled = isinstance(error, asyncio.CancelledError)
             if cancelled or self._client_gone(self._receive, self._send):
                 self._status = CLIENT_GONE
             else:
                 self._status = 500
-                self._requests.answered(self._method, self._path, 500, error)
-        self._requests.failed(self._method, self._path, self._status, error)
+                self._requests.answered(self._method, self._path, 500, error, self._scope)
+
+    def _fail_afterwards(self, error: BaseException) -> None:
+        """An exception after the response, unless it has been counted with that."""
+        ended = not isinstance(error, Exception)  # its task was, after the response
+        if not ended and not (self._status >= 500 and ERROR in self._scope):
+            self._requests.failed(self._method, self._path, self._status, error, self._scope)
 
     def end(self) -> None:
         """The last byte has been sent, or never will be."""
         if not self._ended:
             self._ended = True
-            # A server answers 500 for an application that returns without an answer.
             self._requests.end(
-                self._method, self._path, self._status or 500, self._started, self._read, self._sent
+                self._method,
+                self._path,
+                # A server answers 500 for an application that returns without an answer.
+                self._status or 500,
+                self._started,
+                self._read,
+                self._sent,
+                self._scope,
+                self._error,
             )
 
 
@@ -144,6 +164,7 @@ class _WebSocket:
 
     def __init__(self, requests: Requests, scope: Scope, send: Send) -> None:
         self._requests = requests
+        self._scope = scope
         self._path = _path(scope)
         self._send = send
         self._outcome = ""
@@ -161,7 +182,7 @@ class _WebSocket:
     def fail(self, error: BaseException) -> None:
         """The application has raised an exception."""
         status = 101 if self._outcome == "accepted" else 500
-        self._requests.failed("GET", self._path, status, error)
+        self._requests.failed("GET", self._path, status, error, self._scope)
         if not self._outcome:
             self._opened("failed")
 
@@ -174,7 +195,7 @@ class _WebSocket:
 
     def _opened(self, outcome: str) -> None:
         self._outcome = outcome
-        self._requests.websocket(self._path, outcome)
+        self._requests.websocket(self._path, outcome, self._scope)
 
 
 def _path(scope: Scope) -> str:

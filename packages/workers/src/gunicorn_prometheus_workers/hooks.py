@@ -32,12 +32,16 @@ class Hooks:
     def __init__(self, requests: Requests) -> None:
         self._requests = requests
         self._begin, self._end = requests.begin, requests.end
+        self._excluded = requests.excluded
 
     def pre_request(self, worker: Any, req: Any) -> None:
         """A request has been read up to its body."""
         try:
+            if self._excluded is not None and self._excluded(req.path):
+                return
             reader: Any = getattr(req.body, "reader", None)
-            if type(reader) is not LengthReader:
+            # A LengthReader counts what it has asked for, also if the client leaves before that.
+            if type(reader) is not LengthReader or reader.length:
                 reader = sizes.counted(req)
             self._begin()
             req._gunicorn_prometheus = perf_counter(), reader, reader.length
@@ -53,9 +57,12 @@ class Hooks:
         try:
             failure = sys.exc_info()[1]
             if failure is None or _is_regular(failure):
+                failure = None
                 status = resp.status_code if resp.status else _TAKEN_OVER
             else:
-                status = self._fail(req, resp, failure)
+                failure, status = _failure(failure, resp)
+                # For handle_error, which comes next and isn't told.
+                req._gunicorn_prometheus_environ = environ
             sent = resp.sent if resp is not None else 0
             if type(reader) is not LengthReader:
                 sent += reader.sent
@@ -64,20 +71,18 @@ class Hooks:
             self._requests.abandon()
             self._requests.trouble(error)
             return
-        self._end(req.method, req.path, status, started, read, sent)
+        self._end(req.method, req.path, status, started, read, sent, environ, failure)
 
-    def _fail(self, req: Any, resp: Any, error: BaseException) -> int:
-        """Count a failed request and give the status its client sees."""
-        if isinstance(error, StopIteration) and error.__context__ is not None:
-            error = error.__context__
-        if resp is not None and resp.headers_sent:
-            status: int = resp.status_code
-        elif isinstance(error, OSError) and error.errno in _GONE:
-            status = CLIENT_GONE
-        else:
-            status = 400 if isinstance(error, ParseException) else 500
-        self._requests.failed(req.method, req.path, status, error)
-        return status
+
+def _failure(error: BaseException, resp: Any) -> tuple[BaseException, int]:
+    """What made a request fail, and the status that its client sees."""
+    if isinstance(error, StopIteration) and error.__context__ is not None:
+        error = error.__context__
+    if resp is not None and resp.headers_sent:
+        return error, resp.status_code
+    if isinstance(error, OSError) and error.errno in _GONE:
+        return error, CLIENT_GONE
+    return error, 400 if isinstance(error, ParseException) else 500
 
 
 def _is_regular(error: BaseException) -> bool:

@@ -63,9 +63,11 @@ class Lifecycle:
         recorder.bind("worker")
         # Where the application serves metrics itself, prometheus_client finds them by this.
         os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", recorder.directory)
-        self.requests = Requests(recorder, in_force().endpoint_limit)
+        self.requests = Requests(recorder, in_force())
         if worker.capacity is not None:
             self._set(catalogue.WORKER_CAPACITY, {}, worker.capacity)
+        if worker.cfg.timeout:
+            self._set(catalogue.WORKER_TIMEOUT, {}, worker.cfg.timeout)
         self.tick()
         self._follow_heartbeat()
 
@@ -95,6 +97,7 @@ class Lifecycle:
         self._next_tick = time.monotonic() + _TICK_SECONDS
         try:
             self._recorder.tick()
+            self._set(catalogue.WORKER_HEARTBEAT, {}, time.time())
             if self.wanted_state != self._state:
                 self._state = self.wanted_state
                 self._set(catalogue.WORKER_STATE, {"state": self._state}, time.time())
@@ -102,6 +105,13 @@ class Lifecycle:
             if not self._complained:
                 self._complained = True
                 log.error("a worker's heartbeat could not be recorded", exc_info=error)
+
+    def booted(self, seconds: float) -> None:
+        """The worker is ready, so many seconds after its process began."""
+        try:
+            self._set(catalogue.WORKER_BOOT, {}, seconds)
+        except Exception:
+            log.exception("a worker's start could not be recorded")
 
     def end(self) -> None:
         """The process is about to end, by itself."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from gunicorn_prometheus_core.logs import log
@@ -22,6 +23,8 @@ class PrometheusMixin:
     """
 
     _lifecycle: Lifecycle | None = None
+    #: What the monotonic clock said as the process began.
+    _began = 0.0
 
     @classmethod
     def setup(cls) -> None:
@@ -46,12 +49,15 @@ class PrometheusMixin:
         super().load_wsgi()  # type: ignore[misc]  # the worker's
         if self._lifecycle is not None:
             try:
+                self._lifecycle.requests.application_loaded()
                 self.record_requests(self._lifecycle.requests)
             except Exception:
                 log.exception("this worker's requests are not recorded")
+            self._lifecycle.booted(time.monotonic() - self._began)
 
     def init_process(self) -> None:
         """The life of a worker process, until it ends by itself."""
+        self._began = time.monotonic()
         try:
             super().init_process()  # type: ignore[misc]  # the worker's
         finally:
@@ -62,7 +68,8 @@ class PrometheusMixin:
         """An error that the worker answers."""
         if self._lifecycle is not None:
             method, path = getattr(req, "method", None), getattr(req, "path", None)
-            self._lifecycle.requests.answered(method, path, 500, exc)
+            environ = getattr(req, "_gunicorn_prometheus_environ", None)
+            self._lifecycle.requests.answered(method, path, 500, exc, environ)
         super().handle_error(req, client, addr, exc)  # type: ignore[misc]  # the worker's
 
     def handle_exit(self, sig: int, frame: Any) -> None:

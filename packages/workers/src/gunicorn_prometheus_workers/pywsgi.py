@@ -15,27 +15,32 @@ def recording(handler: Any, requests: Requests) -> Any:
     class RecordingHandler(handler):
         """Its methods run in the greenlet of the connection, of which each has its own handler."""
 
-        _failure: BaseException | None
+        _failure: BaseException | None = None
+        _sent = 0
 
         def get_environ(self) -> Any:
-            environ = super().get_environ()
+            self._environ = environ = super().get_environ()
             environ["wsgi.input"] = self._body = CountingBody(environ["wsgi.input"])
             return environ
 
         def handle_one_response(self) -> None:
+            path = self.path.partition("?")[0]
+            if requests.excluded is not None and requests.excluded(path):
+                super().handle_one_response()
+                return
             requests.begin()
             self.code, self._sent, self._failure = 0, 0, None
             started = perf_counter()
             try:
                 super().handle_one_response()
             finally:
-                path = self.path.partition("?")[0]
                 # Bytes of headers or an error page are in response_length as well.
                 status = abs(self.code) if self.response_length else CLIENT_GONE
-                if self._failure is not None:
-                    requests.failed(self.command, path, status, self._failure)
-                read, sent = -self._body.length, self._sent
-                requests.end(self.command, path, status, started, read, sent)
+                about = self.command, path, status
+                # Of a body that ends too early gevent gives nothing to the application.
+                read = max(-self._body.length, self._body.position)
+                seen = started, read, self._sent
+                requests.end(*about, *seen, self._environ, self._failure)
 
         def run_application(self) -> None:
             try:
@@ -51,7 +56,7 @@ def recording(handler: Any, requests: Requests) -> Any:
 
         def handle_error(self, kind: Any, error: Any, traceback: Any) -> None:
             path = self.path.partition("?")[0]
-            requests.answered(self.command, path, 500, error)
+            requests.answered(self.command, path, 500, error, self._environ)
             super().handle_error(kind, error, traceback)
 
         def _handle_client_error(self, error: BaseException) -> Any:

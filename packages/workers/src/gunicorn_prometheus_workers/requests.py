@@ -7,17 +7,19 @@ greenlet or a coroutine yield. All methods may be called from any thread.
 
 from __future__ import annotations
 
-import json
+import dataclasses
 from bisect import bisect_left
 from time import perf_counter
 
 from gunicorn_prometheus_core import catalogue
-from gunicorn_prometheus_core.logs import log
-from gunicorn_prometheus_core.recording import Cells, Page, Recorder, sample_keys
+from gunicorn_prometheus_core.recording import Page, Recorder, sample_keys
+from gunicorn_prometheus_core.settings import Settings
 
-from .labels import UNKNOWN, Endpoints, method_label
+from .counters import Counters, Failures, known, single
+from .labels import OTHER, Endpoints, excluding, method_label
+from .queueing import Distribution, QueueTimes, stamp_in
+from .routing import ERROR, Context, Resolver, Routes, everywhere, unknown
 
-_SECONDS = catalogue.FINE_SECONDS
 _BYTES = catalogue.SIZE_BYTES
 #: What the documents of other servers call a request whose client went away unanswered.
 CLIENT_GONE = 499
@@ -31,17 +33,36 @@ _Row = tuple[Page, int, tuple[int, ...], int, tuple[int, ...], int, tuple[int, .
 class Requests:
     """What one worker process records of its requests."""
 
-    def __init__(self, recorder: Recorder, endpoint_limit: int) -> None:
+    def __init__(self, recorder: Recorder, settings: Settings) -> None:
         self._recorder = recorder
         self._lock = recorder.lock
         self._acquire, self._release = recorder.lock.acquire, recorder.lock.release
-        self._endpoints = Endpoints(endpoint_limit, _known_endpoints(recorder))
-        #: By method, path and status as they come, for those that are their own labels.
+        self._duration = _with_bounds(settings.duration_buckets)
+        self._seconds = self._duration.buckets
+        self._endpoints = Endpoints(
+            settings.endpoint_limit,
+            known(recorder, "histogram", catalogue.HTTP_REQUEST_SIZE, "endpoint"),
+        )
+        self._counters = Counters(recorder)
+        self.trouble = self._counters.trouble
+        self._failures = Failures(recorder, self._counters, self._endpoints, settings.label_limit)
+        self._routes = Routes() if settings.endpoint == "route" else None
+        self._find_route: Resolver = unknown if settings.endpoint == "path" else everywhere
+        if self._routes is not None:
+            self._find_route = self._routes.find
+        self._queue = QueueTimes(recorder) if settings.queue_time else None
+        #: Tells of a path whether its requests are not to be recorded; None if all are.
+        self.excluded = excluding(settings.excluded_paths)
+        #: By method, route or path, and status as they come, for those that are their own labels.
         self._rows: dict[tuple[str, str, int], _Row] = {}
-        gauge = _single(recorder, "gauge_liveall", catalogue.WORKER_IN_PROGRESS)
+        gauge = single(recorder, "gauge_liveall", catalogue.WORKER_IN_PROGRESS)
         self._in_progress = gauge.page, gauge.at[0]
-        self._errors = _single(recorder, "counter", catalogue.EXPORTER_RECORDING_ERRORS)
-        self._complained = False
+        self._folded = single(recorder, "counter", catalogue.EXPORTER_FOLDED, label="endpoint")
+
+    def application_loaded(self) -> None:
+        """The application has been loaded, and its framework with it."""
+        if self._routes is not None:
+            self._routes.discover()
 
     def begin(self) -> None:
         """A request has been read up to its body; it is in progress from now on. Never raises."""
@@ -55,24 +76,38 @@ class Requests:
             self._release()
 
     def end(
-        self, method: str, path: str, status: int, started: float, read: int, sent: int
+        self,
+        method: str,
+        path: str,
+        status: int,
+        started: float,
+        read: int,
+        sent: int,
+        context: Context,
+        error: BaseException | None = None,
     ) -> None:
         """A request that has begun is answered, failed or abandoned.
 
         ``started`` is what ``perf_counter`` said as it began, ``read`` and
-        ``sent`` are bytes of the bodies of request and response. Never raises.
+        ``sent`` are bytes of the bodies of request and response, ``context``
+        is its environ or scope, ``error`` what has ended it. Never raises.
         """
         elapsed = perf_counter() - started
         try:
-            row = self._rows.get((method, path, status))
+            route = self._find_route(context)
+        except Exception as defect:  # noqa: BLE001  the border to the request; counted and logged
+            self.trouble(defect)
+            route = None
+        try:
+            row = self._rows.get((method, path if route is None else route, status))
             if row is None:
-                row = self._row(method, path, status)
+                row = self._row(method, path, status, route)
             page, duration_sum, durations, read_sum, reads, sent_sum, sents = row
             gauge, at = self._in_progress
             self._acquire()
             try:
                 view = page.view
-                view[durations[bisect_left(_SECONDS, elapsed)]] += 1.0
+                view[durations[bisect_left(self._seconds, elapsed)]] += 1.0
                 view[duration_sum] += elapsed
                 view[reads[bisect_left(_BYTES, read)]] += 1.0
                 view[sents[bisect_left(_BYTES, sent)]] += 1.0
@@ -82,9 +117,29 @@ class Requests:
                 gauge.view[at] -= 1.0
             finally:
                 self._release()
-        except Exception as error:  # noqa: BLE001  the border to the request; counted and logged
+        except Exception as defect:  # noqa: BLE001  the border to the request; counted and logged
             self.abandon()
-            self.trouble(error)
+            self.trouble(defect)
+        if self._queue is not None:
+            try:
+                headers = context.get("headers")  # of a scope
+                if headers is not None:
+                    stamp = stamp_in(headers)
+                else:
+                    stamp = context.get("HTTP_X_REQUEST_START") or context.get("HTTP_X_QUEUE_START")
+                if stamp is not None:
+                    self._queue.observe(stamp, elapsed)
+            except Exception as defect:  # noqa: BLE001  the border to the request; counted and logged
+                self.trouble(defect)
+        if error is not None or status >= 500:
+            # What the framework has answered came first, if its answer failed as well.
+            kind = context.get(ERROR) or (None if error is None else type(error))
+            if kind is not None:
+                self._failures.count(catalogue.WORKER_FAILED, method, path, status, kind, route)
+
+    def distribution(self, family: catalogue.Family) -> Distribution:
+        """A histogram without labels, to record into."""
+        return Distribution(self._recorder, family)
 
     def abandon(self) -> None:
         """A request that has begun ends, and no more can be said of it."""
@@ -92,103 +147,99 @@ class Requests:
         with self._lock:
             page.view[at] -= 1.0
 
-    def failed(self, method: str, path: str, status: int, error: BaseException) -> None:
-        """A request ended in an exception; ``status`` is what its client got to see."""
-        self._count_error(catalogue.WORKER_FAILED, method, path, status, error)
+    def failed(
+        self, method: str, path: str, status: int, error: BaseException, context: Context
+    ) -> None:
+        """What is no request, or is answered already, has failed.
+
+        ``status`` is what the client got to see.
+        """
+        self._count_failure(catalogue.WORKER_FAILED, method, path, status, error, context)
 
     def answered(
-        self, method: str | None, path: str | None, status: int, error: BaseException
+        self,
+        method: str | None,
+        path: str | None,
+        status: int,
+        error: BaseException,
+        context: Context | None = None,
     ) -> None:
         """The worker has answered an error in the application's place.
 
         Method and path are None where the request could not be read so far.
         """
-        self._count_error(catalogue.WORKER_ERRORS, method, path, status, error)
+        if path is None or self.excluded is None or not self.excluded(path):
+            self._count_failure(catalogue.WORKER_ERRORS, method, path, status, error, context)
 
-    def websocket(self, path: str, outcome: str) -> None:
+    def websocket(self, path: str, outcome: str, context: Context) -> None:
         """A WebSocket was ``accepted``, ``rejected``, or ``failed`` before either."""
         # Who is rejected chooses the path, as who asks for what isn't there.
-        endpoint = self._endpoints.label(path, 101 if outcome == "accepted" else 404)
+        status = 101 if outcome == "accepted" else 404
+        try:
+            endpoint = self._endpoints.label(path, status, self._find_route(context))
+        except Exception as error:  # noqa: BLE001  the border to the request; counted and logged
+            self.trouble(error)
+            return
         labels = {"endpoint": endpoint, "outcome": outcome}
-        self._add("counter", catalogue.WORKER_WEBSOCKETS, labels, 1.0)
+        self._counters.add("counter", catalogue.WORKER_WEBSOCKETS, labels, 1.0)
 
     def websocket_opened(self) -> None:
         """A WebSocket that was accepted is open from now on."""
-        self._add("gauge_liveall", catalogue.WORKER_WEBSOCKETS_OPEN, {}, 1.0)
+        self._counters.add("gauge_liveall", catalogue.WORKER_WEBSOCKETS_OPEN, {}, 1.0)
 
     def websocket_closed(self) -> None:
         """A WebSocket that was open is closed."""
-        self._add("gauge_liveall", catalogue.WORKER_WEBSOCKETS_OPEN, {}, -1.0)
+        self._counters.add("gauge_liveall", catalogue.WORKER_WEBSOCKETS_OPEN, {}, -1.0)
 
-    def _count_error(
+    def _count_failure(
         self,
         family: catalogue.Family,
         method: str | None,
         path: str | None,
         status: int,
         error: BaseException,
-    ) -> None:
-        labels = {
-            "method": method_label(method) if method else UNKNOWN,
-            "endpoint": self._endpoints.label(path, status) if path else UNKNOWN,
-            "error_type": type(error).__name__,
-        }
-        self._add("counter", family, labels, 1.0)
-
-    def _add(
-        self, kind: str, family: catalogue.Family, labels: dict[str, str], amount: float
+        context: Context | None,
     ) -> None:
         try:
-            cells = self._recorder.cells(kind, sample_keys(family, labels))
-            with self._lock:
-                cells.page.view[cells.at[0]] += amount
-        except Exception as error:  # noqa: BLE001  the border to the request; counted and logged
-            self.trouble(error)
+            route = None if context is None else self._find_route(context)
+        except Exception as defect:  # noqa: BLE001  the border to the request; counted and logged
+            self.trouble(defect)
+            route = None
+        self._failures.count(family, method, path, status, type(error), route)
 
-    def _row(self, method: str, path: str, status: int) -> _Row:
+    def _row(self, method: str, path: str, status: int, route: str | None) -> _Row:
         method_text = method_label(method)
-        endpoint = self._endpoints.label(path, status)
-        known = self._rows.get((method_text, endpoint, status))
-        if known is not None:
-            return known
-        route = {"method": method_text, "endpoint": endpoint}
-        duration = sample_keys(catalogue.HTTP_DURATION, {**route, "status": str(status)})
+        endpoint = self._endpoints.label(path, status, route)
+        row = self._rows.get((method_text, endpoint, status))
+        if endpoint is OTHER:
+            self._counters.count(self._folded)
+        if row is None:
+            self.application_loaded()  # of its framework perhaps only with its first request
+            row = self._rows[method_text, endpoint, status] = self._placed(
+                {"method": method_text, "endpoint": endpoint}, str(status)
+            )
+        if route == "":
+            # So many strangers' requests get here that it pays to find the row at once.
+            self._rows[method_text, "", status] = row
+        return row
+
+    def _placed(self, route: dict[str, str], status: str) -> _Row:
+        duration = sample_keys(self._duration, {**route, "status": status})
         read = sample_keys(catalogue.HTTP_REQUEST_SIZE, route)
         sent = sample_keys(catalogue.HTTP_RESPONSE_SIZE, route)
-        page, at = _placed(self._recorder.cells("histogram", [*duration, *read, *sent]))
+        cells = self._recorder.cells("histogram", [*duration, *read, *sent])
+        page, at = cells.page, cells.at
         first, second = len(duration), len(duration) + len(read)
-        row = (
+        return (
             *(page, at[0], at[1:first]),
             *(at[first], at[first + 1 : second]),
             *(at[second], at[second + 1 :]),
         )
-        self._rows[method_text, endpoint, status] = row
-        return row
-
-    def trouble(self, error: Exception) -> None:
-        """Count a defect of the recording, log the first, and let the request go on."""
-        with self._lock:
-            self._errors.page.view[self._errors.at[0]] += 1.0
-        if not self._complained:
-            self._complained = True
-            log.error(
-                "recording a request failed; further failures are only counted", exc_info=error
-            )
 
 
-def _placed(cells: Cells) -> tuple[Page, tuple[int, ...]]:
-    return cells.page, cells.at
-
-
-def _single(recorder: Recorder, kind: str, family: catalogue.Family) -> Cells:
-    return recorder.cells(kind, sample_keys(family, {}))
-
-
-def _known_endpoints(recorder: Recorder) -> set[str]:
-    """The endpoints that former owners of our slot have recorded."""
-    marker = json.dumps([catalogue.HTTP_REQUEST_SIZE.name])[:-1].encode()
-    found = set()
-    for key in recorder.keys("histogram"):
-        if key.startswith(marker):
-            found.add(json.loads(key)[2]["endpoint"])
-    return found
+def _with_bounds(bounds: tuple[float, ...]) -> catalogue.Family:
+    """The durations with these bounds, and those that the documented family is summed up from."""
+    if not bounds:
+        return catalogue.HTTP_DURATION
+    buckets = tuple(sorted({*bounds, *catalogue.COARSE_SECONDS}))
+    return dataclasses.replace(catalogue.HTTP_DURATION, buckets=buckets)

@@ -11,7 +11,7 @@ from . import _gunicorn
 
 
 class CountingReader:
-    """Stands before a body's reader that keeps no account of its own, and keeps one."""
+    """Stands before a body's reader that keeps no account of what it has read, and keeps one."""
 
     def __init__(self, reader: Any) -> None:
         self._reader = reader
@@ -57,7 +57,7 @@ class CountingBody(CountingReader):
 
 
 def counted(req: Any) -> CountingReader:
-    """What counts the body of a request that is not read by a LengthReader.
+    """What counts the body of a request that has one.
 
     Its ``length`` falls by every byte that is read.
     """

@@ -84,6 +84,12 @@ class AnsweringContainer(WSGIContainer):
         super().__init__(application)
         self._log_of_worker = log
 
+    def environ(self, request: httputil.HTTPServerRequest) -> dict[str, Any]:
+        environ = super().environ(request)
+        assert isinstance(request.connection, _Request)
+        request.connection.environ = environ
+        return environ
+
     async def handle_request(self, request: httputil.HTTPServerRequest) -> None:
         try:
             await super().handle_request(request)
@@ -106,7 +112,7 @@ class _Delegate(httputil.HTTPMessageDelegate):
         headers: httputil.HTTPHeaders,
     ) -> Awaitable[None] | None:
         assert isinstance(start_line, httputil.RequestStartLine)
-        self._request.begin(start_line)
+        self._request.begin(start_line, headers)
         return self._delegate.headers_received(start_line, headers)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
@@ -133,14 +139,22 @@ class _Request(httputil.HTTPConnection):
         self._status = self._sent = 0
         self._started = 0.0
         self._answered: BaseException | None = None
+        self._failure: BaseException | None = None
+        #: What a WSGI application gets, or else only what we look for there.
+        self.environ: dict[str, Any] = {}
         self._written: Future[None] | None = None
         self.read = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
 
-    def begin(self, line: httputil.RequestStartLine) -> None:
+    def begin(self, line: httputil.RequestStartLine, headers: httputil.HTTPHeaders) -> None:
         self._method, self._path = line.method, line.path.partition("?")[0]
+        if self._requests.excluded is not None and self._requests.excluded(self._path):
+            return
+        for name in ("X-Request-Start", "X-Queue-Start"):
+            if name in headers:
+                self.environ.setdefault("HTTP_X_REQUEST_START", headers[name])
         self._requests.begin()
         self._open.add(self)
         self._started = perf_counter()
@@ -156,8 +170,10 @@ class _Request(httputil.HTTPConnection):
         # Tornado answers for an application while it handles its exception.
         self._answered = sys.exc_info()[1]
         if start_line.code >= 500 and self._answered is not None:
-            self._requests.answered(self._method, self._path, self._status, self._answered)
-            self._fail(self._answered)
+            self._failure = self._answered
+            self._requests.answered(
+                *(self._method, self._path, self._status, self._answered, self.environ)
+            )
         return self._wrote(self._connection.write_headers(start_line, headers, chunk), chunk)
 
     def write(self, chunk: bytes) -> Future[None]:
@@ -181,7 +197,7 @@ class _Request(httputil.HTTPConnection):
     def finish(self) -> None:
         error = sys.exc_info()[1]
         if error is not None and error is not self._answered and not isinstance(error, Finish):
-            self._fail(error)  # after the headers had been sent
+            self._failure = self._failure or error  # after the headers had been sent
         try:
             self._connection.finish()
         finally:
@@ -190,14 +206,10 @@ class _Request(httputil.HTTPConnection):
             else:
                 self._written.add_done_callback(self.end)
 
-    def _fail(self, error: BaseException) -> None:
-        self._requests.failed(self._method, self._path, self._status, error)
-
     def end(self, _: object = None) -> None:
         """The last byte has been written, or never will be."""
         if self in self._open:
             self._open.remove(self)
-            self._requests.end(
-                *(self._method, self._path, self._status or CLIENT_GONE),
-                *(self._started, self.read, self._sent),
-            )
+            about = self._method, self._path, self._status or CLIENT_GONE
+            seen = self._started, self.read, self._sent
+            self._requests.end(*about, *seen, self.environ, self._failure)

@@ -1,0 +1,34 @@
+"""Tell whether the metrics endpoint is well, for a container's health check
+
+It asks the endpoint that these settings are of, at the first of its
+addresses. Status 0: it answers; 1: it does not, and the one line says why.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from gunicorn_prometheus_core import plugins
+from gunicorn_prometheus_core.settings import Settings
+
+from . import given
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add its arguments."""
+    given.add(parser, given.ENDPOINT)
+    parser.add_argument(
+        "--ready", action="store_true", help="it also has to be able to read the metrics"
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=5.0, metavar="SECONDS", help="default: 5 seconds"
+    )
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Ask, and print the answer."""
+    well, line = plugins.load(plugins.SERVER, "health")(
+        given.applied(settings, arguments), ready=arguments.ready, seconds=arguments.timeout
+    )
+    print(line)
+    return 0 if well else 1

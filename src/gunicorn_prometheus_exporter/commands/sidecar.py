@@ -1,0 +1,29 @@
+"""Serve what a server beside this process records
+
+Of a server that shares its page directory (PROMETHEUS_MULTIPROC_DIR), or of
+all that publish to Redis (REDIS_ENABLED). The directory may be one that can
+only be read. It runs until it gets SIGTERM or SIGINT.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+
+from gunicorn_prometheus_core import plugins
+from gunicorn_prometheus_core.settings import Settings
+
+from . import given
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add its arguments."""
+    given.add(parser, given.ENDPOINT | given.PAGES | given.UPDATES)
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Serve until told to end."""
+    # A client that leaves must not end it.
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    plugins.load(plugins.SERVER, "sidecar")(given.applied(settings, arguments))
+    return 0
