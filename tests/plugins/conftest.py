@@ -61,8 +61,16 @@ def make_environment(tmp_path_factory):
 def installed(make_environment):
     """One that has the product and the examples."""
     environment = make_environment()
-    environment.install(*OURS, "./examples/storage-sqlite", "./examples/collector-limits")
+    examples = ("storage-sqlite", "collector-limits", "routes-teapot")
+    environment.install(*OURS, *(f"./examples/{name}" for name in examples))
     return environment
+
+
+APP = """
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+"""
 
 
 def free_port():
@@ -92,15 +100,11 @@ def get(port, path=""):
 class Server:
     """Gunicorn with four workers in an environment."""
 
-    def __init__(self, environment, folder, until, **variables):
+    def __init__(self, environment, folder, until, app=APP, **variables):
         self.port, self.metrics_port = free_port(), free_port()
         self._until = until
         folder.mkdir()
-        (folder / "app.py").write_text(
-            "def app(environ, start_response):\n"
-            "    start_response('200 OK', [('Content-Length', '2')])\n"
-            "    return [b'ok']\n"
-        )
+        (folder / "app.py").write_text(app)
         self.log = folder / "log"
         options = ["-w", "4", "-k", "gunicorn_prometheus_exporter.PrometheusWorker"]
         options += ["-b", f"127.0.0.1:{self.port}", "--no-control-socket", "app:app"]
@@ -120,13 +124,19 @@ class Server:
         until(self.is_up, self.log.read_text)
 
     def is_up(self):
-        with contextlib.suppress(OSError):
-            return get(self.port) == "ok" and self.samples()
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", self.port), 10),
+        ):
+            return self.samples()
         return None
+
+    def get(self, path=""):
+        return get(self.port, path)
 
     def ask(self, number):
         for _ in range(number):
-            assert get(self.port) == "ok"
+            assert self.get() == "ok"
 
     def samples(self):
         lines = get(self.metrics_port, "metrics").splitlines()
