@@ -39,6 +39,7 @@ PAGES = {
     ],
     "docs/coming-from-0.2.md": [],
     "docs/commands.md": ["\ngunicorn-prometheus-core\t"],
+    "docs/installing.md": [],
     "docs/metrics.md": [],
     "docs/requests.md": [
         'endpoint="/users/{name}",method="GET",status="200"} 2.0\n',

@@ -97,42 +97,57 @@ def get(port, path=""):
         return answer.read().decode()
 
 
-class Server:
-    """Gunicorn with four workers in an environment."""
+class Gunicorn:
+    """Gunicorn with four workers in an environment, started in the folder of its application."""
+
+    def __init__(self, environment, folder, worker, **variables):
+        self.port = free_port()
+        self.log = folder / "log"
+        options = ["-w", "4", "-k", worker, "-b", f"127.0.0.1:{self.port}", "--no-control-socket"]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [environment.folder / "bin/gunicorn", *options, "app:app"],
+                cwd=folder,
+                env=environment.environ(**variables),
+                stdout=log,
+                stderr=log,
+            )
+
+    def get(self, path=""):
+        return get(self.port, path)
+
+    def is_open(self):
+        with socket.socket() as sock:
+            return sock.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(30)
+        finally:
+            self.process.kill()
+
+
+class Server(Gunicorn):
+    """One with the exporter."""
 
     def __init__(self, environment, folder, until, app=APP, **variables):
-        self.port, self.metrics_port = free_port(), free_port()
-        self._until = until
+        self.metrics_port = free_port()
         folder.mkdir()
         (folder / "app.py").write_text(app)
-        self.log = folder / "log"
-        options = ["-w", "4", "-k", "gunicorn_prometheus_exporter.PrometheusWorker"]
-        options += ["-b", f"127.0.0.1:{self.port}", "--no-control-socket", "app:app"]
         own = {
             "PROMETHEUS_METRICS_PORT": str(self.metrics_port),
             "PROMETHEUS_BIND_ADDRESS": "127.0.0.1",
             "GUNICORN_PROMETHEUS_PUBLISH_SECONDS": "0.1",
         }
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [environment.folder / "bin/gunicorn", *options],
-                cwd=folder,
-                env=environment.environ(**own, **variables),
-                stdout=log,
-                stderr=log,
-            )
+        worker = "gunicorn_prometheus_exporter.PrometheusWorker"
+        super().__init__(environment, folder, worker, **own, **variables)
         until(self.is_up, self.log.read_text)
 
     def is_up(self):
-        with (
-            contextlib.suppress(OSError),
-            socket.create_connection(("127.0.0.1", self.port), 10),
-        ):
-            return self.samples()
+        with contextlib.suppress(OSError):
+            return self.is_open() and self.samples()
         return None
-
-    def get(self, path=""):
-        return get(self.port, path)
 
     def ask(self, number):
         for _ in range(number):
@@ -150,13 +165,6 @@ class Server:
         samples = self.samples().items()
         return sum(v for name, v in samples if name.startswith("gunicorn_worker_requests_total{"))
 
-    def stop(self):
-        self.process.terminate()
-        try:
-            self.process.wait(30)
-        finally:
-            self.process.kill()
-
 
 @pytest.fixture
 def serve(installed, tmp_path, until):
@@ -165,6 +173,21 @@ def serve(installed, tmp_path, until):
 
     def start(name="server", **variables):
         started.append(Server(installed, tmp_path / name, until, **variables))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture
+def run_gunicorn(until):
+    """Starts servers without the exporter; they end with the test."""
+    started = []
+
+    def start(*arguments, **variables):
+        started.append(Gunicorn(*arguments, **variables))
+        until(started[-1].is_open, started[-1].log.read_text)
         return started[-1]
 
     yield start

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from gunicorn_prometheus_core.testing import Place, SharedStorageTests
@@ -29,6 +31,7 @@ class RedisPlace(Place):
 
     def pause(self):
         self._server.pause()
+        os.waitpid(self._server.pid, os.WUNTRACED)  # it takes a moment
 
     def resume(self):
         self._server.go_on()

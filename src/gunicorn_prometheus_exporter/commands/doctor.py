@@ -19,6 +19,7 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 
 from gunicorn_prometheus_core import configuration, listening, plugins
+from gunicorn_prometheus_core.checking import Checking
 from gunicorn_prometheus_core.errors import SettingsError, StorageUnavailable
 from gunicorn_prometheus_core.settings import Origin, Settings, shown
 
@@ -230,12 +231,21 @@ def _look_at_storage(settings: Settings) -> Iterator[Finding]:
                 found = storage.collect()
             finally:
                 storage.close()
+            found = Checking().snapshots(found)
     except StorageUnavailable as error:
         yield Finding(
             "wrong",
             f"storage: {error}",
             "see that it runs and that the settings say where, and who we are; until it can be "
             "reached this host's own values are served, and none are lost",
+        )
+    except SettingsError:
+        raise
+    except Exception as error:  # noqa: BLE001  whatever a third party's backend raises
+        yield Finding(
+            "wrong",
+            f"storage: the backend {settings.storage} failed: {type(error).__name__}: {error}",
+            "report it to whom the backend is from; this host's own values are served without it",
         )
     else:
         hosts = len({one.instance for one in found})
