@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import signal
+import ssl
 import time
 from dataclasses import dataclass
 
 import pytest
+import trustme
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ EXAMPLES = [
     ),
     Example("configurations/async.conf.py", capacity=1000),
     Example("configurations/redis.conf.py"),
+    Example("configurations/ssl.conf.py"),
     Example("configurations/custom_hooks.conf.py"),
     Example("configurations/advanced_hooks.conf.py"),
     Example("configurations/yaml.conf.py", others=("configurations/exporter.yml",)),
@@ -82,7 +86,22 @@ def start(shop, name, **environment):
     if str(shop.port) not in said:
         environment["GUNICORN_CMD_ARGS"] = f"--bind=127.0.0.1:{shop.port}"
     (shop.folder / "run/secrets/redis_password").write_text(f"{PASSWORD}\n")
+    if name == "ssl.conf.py":
+        shop.context = make_certificates(shop.folder / "etc/gunicorn")
     return shop.start(command(text), **environment)
+
+
+def make_certificates(folder):
+    """The files that the server needs, and what a scraper does."""
+    authority = trustme.CA()
+    own, scraper = authority.issue_cert("localhost"), authority.issue_cert("prometheus")
+    own.private_key_pem.write_to_path(folder / "metrics.key")
+    own.cert_chain_pems[0].write_to_path(folder / "metrics.crt")
+    authority.cert_pem.write_to_path(folder / "scrapers.crt")
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    scraper.configure_cert(context)
+    return context
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -221,6 +240,20 @@ def test_secrets_are_read_and_not_told(shop, redis_server, wait_for):
     assert scrape.sum("gunicorn_exporter_storage_up") == 1
     assert PASSWORD not in scrape.text
     assert PASSWORD not in shop.log
+    shop.end()
+
+
+def test_nobody_scrapes_without_a_certificate(shop):
+    start(shop, "ssl.conf.py")
+    shop.order("tea")
+    shop.wait_counted("shop_orders_total", 1)
+    scraper = shop.context
+    without = ssl.create_default_context(cafile=shop.folder / "etc/gunicorn/scrapers.crt")
+    for shop.context in (without, None):
+        with pytest.raises((OSError, http.client.HTTPException)):
+            shop.scrape()
+    shop.context = scraper
+    shop.wait_counted("shop_orders_total", 1)
     shop.end()
 
 

@@ -5,6 +5,7 @@ Each of them at the command line, which ends with status 2, and under Gunicorn, 
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+import trustme
 
 COMMAND = str(Path(sysconfig.get_path("scripts"), "gunicorn-prometheus-exporter"))
 
@@ -152,17 +154,104 @@ CASES = [
 ]
 
 
-@pytest.fixture(params=CASES, ids=range(len(CASES)))
-def case(request, tmp_path):
+#: Such of TLS, which nobody but a server and `doctor` cares about. {cert}, {key} and {ca} are good.
+TLS_CASES = [
+    (environment(PROMETHEUS_SSL_CERTFILE="/nowhere.pem"), "='/nowhere.pem'", "No such file"),
+    (environment(PROMETHEUS_SSL_CERTFILE="{key}"), "PROMETHEUS_SSL_CERTFILE=", "no certificate in"),
+    (environment(PROMETHEUS_SSL_CERTFILE="{ca}"), "PROMETHEUS_SSL_CERTFILE=", "no private key in"),
+    (
+        environment(PROMETHEUS_SSL_CERTFILE="{cert}", PROMETHEUS_SSL_KEYFILE="{other}"),
+        "PROMETHEUS_SSL_KEYFILE='{other}'",
+        "is not the key of the certificate, PROMETHEUS_SSL_CERTFILE='{cert}'",
+    ),
+    (
+        environment(PROMETHEUS_SSL_CERTFILE="{cert}", PROMETHEUS_SSL_KEYFILE="/nowhere.pem"),
+        "PROMETHEUS_SSL_KEYFILE='/nowhere.pem'",
+        "No such file",
+    ),
+    (
+        environment(PROMETHEUS_SSL_KEYFILE="{key}"),
+        "PROMETHEUS_SSL_KEYFILE=",
+        "needs PROMETHEUS_SSL",
+    ),
+    (
+        environment(PROMETHEUS_SSL_ENABLED="true"),
+        "PROMETHEUS_SSL_ENABLED='true'",
+        "needs PROMETHEUS",
+    ),
+    (
+        environment(
+            PROMETHEUS_SSL_CERTFILE="{cert}",
+            PROMETHEUS_SSL_KEYFILE="{key}",
+            PROMETHEUS_SSL_CLIENT_CAFILE="{ca}",
+        ),
+        "PROMETHEUS_SSL_CLIENT_CAFILE='{ca}'",
+        "needs PROMETHEUS_SSL_CLIENT_AUTH_REQUIRED: true to let nobody in",
+    ),
+    (
+        environment(
+            PROMETHEUS_SSL_CERTFILE="{cert}",
+            PROMETHEUS_SSL_KEYFILE="{key}",
+            PROMETHEUS_SSL_CLIENT_AUTH_REQUIRED="true",
+        ),
+        "PROMETHEUS_SSL_CLIENT_AUTH_REQUIRED='true'",
+        "needs PROMETHEUS_SSL_CLIENT_CAFILE or",
+    ),
+    (
+        environment(
+            PROMETHEUS_SSL_CERTFILE="{cert}",
+            PROMETHEUS_SSL_KEYFILE="{key}",
+            PROMETHEUS_SSL_CLIENT_CAPATH="{ca}",
+            PROMETHEUS_SSL_CLIENT_AUTH_REQUIRED="true",
+        ),
+        "PROMETHEUS_SSL_CLIENT_CAPATH='{ca}'",
+        "must be a directory",
+    ),
+    (
+        document("exporter: {ssl: {certfile: '{cert}', keyfile: '{other}'}}"),
+        "exporter.ssl.keyfile='{other}'",
+        "is not the key of the certificate",
+    ),
+    (environment(PROMETHEUS_WEB_CONFIG_FILE="/nowhere.yml"), "='/nowhere.yml'", "No such file"),
+]
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory):
+    """Paths of a certificate, its key, that of another, and their authority."""
+    folder = tmp_path_factory.mktemp("certificates")
+    authority = trustme.CA()
+    paths = {name: str(folder / f"{name}.pem") for name in ("cert", "key", "other", "ca")}
+    own, others = authority.issue_cert("localhost"), authority.issue_cert("localhost")
+    own.cert_chain_pems[0].write_to_path(paths["cert"])
+    own.private_key_pem.write_to_path(paths["key"])
+    others.private_key_pem.write_to_path(paths["other"])
+    authority.cert_pem.write_to_path(paths["ca"])
+    return paths
+
+
+def filled(text, paths):
+    for name, path in paths.items():
+        text = text.replace(f"{{{name}}}", path)
+    return text
+
+
+@pytest.fixture
+def case(request, tmp_path, files):
     """The variables, the file if there is one, and what the line has to contain."""
     (variables, content, source), *words = request.param
+    variables = {name: filled(value, files) for name, value in variables.items()}
     path = tmp_path / "metrics.yml"
     if isinstance(content, bytes):
         path.write_bytes(content)
     elif content is not None:
-        path.write_text(content)
+        path.write_text(filled(content, files))
     named = path if content is not None or not variables else None
-    return variables, named, [word.replace("{path}", str(path)) for word in (*source, *words)]
+    return (
+        variables,
+        named,
+        [filled(word, files | {"path": str(path)}) for word in (*source, *words)],
+    )
 
 
 def inherited(**variables):
@@ -170,7 +259,15 @@ def inherited(**variables):
     return {k: v for k, v in os.environ.items() if not k.startswith(theirs)} | variables
 
 
-@pytest.mark.parametrize("command", ["doctor", "get"])
+@pytest.mark.parametrize(
+    ("case", "command"),
+    [
+        *((case, command) for case in CASES for command in ("doctor", "get")),
+        *((case, "doctor") for case in TLS_CASES),
+    ],
+    indirect=["case"],
+    ids=itertools.count(),
+)
 def test_at_the_command_line(case, command):
     variables, path, words = case
     command = [COMMAND, command, *(["--config", str(path)] if path else [])]
@@ -186,6 +283,7 @@ def test_at_the_command_line(case, command):
         assert word in line
 
 
+@pytest.mark.parametrize("case", [*CASES, *TLS_CASES], indirect=True, ids=itertools.count())
 def test_under_gunicorn(case, server, tmp_path):
     variables, path, words = case
     options = ["-w", "1"]

@@ -279,10 +279,11 @@ def sidecar():
     """Starts sidecars, by a command that may run them elsewhere; they end with the test."""
     started = []
 
-    def start(environment, *arguments, prefix=()):
+    def start(environment, *arguments, prefix=(), output=None):
         process = subprocess.Popen(
             [*prefix, COMMAND, "sidecar", *map(str, arguments)],
             env={**os.environ, **environment},
+            stderr=output,
         )
         started.append(process)
         return process
@@ -389,6 +390,28 @@ def test_arguments_that_cannot_be_used_are_one_line(arguments, words):
     assert status == 2
     assert words in line
     assert len(line.splitlines()) == 1
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["it is freed", "it is told to end"])
+def test_a_sidecar_waits_for_an_address_that_its_server_still_holds(
+    sidecar, wait, free_port, tmp_path, ended
+):
+    port, log = free_port(), tmp_path / "log"
+    with socket.create_server(("127.0.0.1", port)), log.open("w") as output:
+        process = sidecar(
+            {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+            *("--bind", "127.0.0.1", "--port", port),
+            output=output,
+        )
+        wait(lambda: "trying again until it works" in log.read_text(), "it has tried")
+        if ended:
+            process.terminate()
+            assert process.wait(20) == 0
+            return
+    wait(lambda: "gunicorn_sidecar_uptime_seconds" in scraped(port), log.read_text)
+    process.terminate()
+    assert process.wait(20) == 0
+    assert log.read_text().count("trying again") == 1
 
 
 def test_standalone_serves_what_any_process_records(sidecar, wait, free_port, tmp_path):

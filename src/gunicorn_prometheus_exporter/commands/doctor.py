@@ -46,8 +46,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Print everything; status 1 if anything is wrong."""
+    """Print everything; status 1 if anything is wrong.
+
+    Raises SettingsError for what no server would start with.
+    """
     plugins.backend(settings)
+    if plugins.find(plugins.SERVER, "check") is not None:
+        plugins.load(plugins.SERVER, "check")(settings)
     output.heading("Settings")
     output.rows(_settings(settings, everything=arguments.all))
     print()
@@ -192,16 +197,9 @@ def _taken(settings: Settings, error: OSError) -> Finding:
 
 
 def _look_at_access(settings: Settings) -> Iterator[Finding]:
-    """Certificates and users of the endpoint."""
-    if plugins.find(plugins.SERVER, "check") is None:
-        return
-    try:
-        plugins.load(plugins.SERVER, "check")(settings)
-    except SettingsError as error:
-        yield Finding("wrong", f"access: {error}")
-    else:
-        encrypted = settings.ssl_certfile or settings.web_config_file
-        yield Finding("fine", f"access: {'as configured' if encrypted else 'open, without TLS'}")
+    """Certificates and users of the endpoint; that they can be used is known by now."""
+    restricted = settings.ssl_certfile or settings.web_config_file
+    yield Finding("fine", f"access: {'as configured' if restricted else 'open, without TLS'}")
 
 
 def _look_at_parts(settings: Settings) -> Iterator[Finding]:

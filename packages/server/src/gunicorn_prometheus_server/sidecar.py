@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import signal
 import socket
+import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from prometheus_client import Metric
@@ -25,6 +28,9 @@ from .running import Collectors, log_like_gunicorn, run
 
 #: Descriptor of the first socket that systemd has opened for a service.
 _FIRST_ACTIVATED = 3
+_BIND_RETRY_SECONDS = 1.0
+
+Listen = Callable[[Sequence[listening.Address]], list[socket.socket]]
 
 
 def sidecar(settings: Settings) -> None:
@@ -50,7 +56,7 @@ def sidecar(settings: Settings) -> None:
         return {"sidecar": About(directory, settings.sidecar_update_interval, shared, begun)}
 
     with contextlib.ExitStack() as stack:
-        _serve(settings, stack, collectors)
+        _serve(settings, stack, collectors, listen=_listen_when_possible)
 
 
 def standalone(settings: Settings) -> None:
@@ -62,10 +68,12 @@ def standalone(settings: Settings) -> None:
     if settings.multiproc_dir is not None:
         os.makedirs(settings.multiproc_dir, mode=0o750, exist_ok=True)
     with contextlib.ExitStack() as stack:
-        _serve(settings, stack, lambda shared: {})
+        _serve(settings, stack, lambda shared: {}, listen=listening.listen)
 
 
-def _serve(settings: Settings, stack: contextlib.ExitStack, collectors: Collectors) -> None:
+def _serve(
+    settings: Settings, stack: contextlib.ExitStack, collectors: Collectors, listen: Listen
+) -> None:
     pages: Pages = plugins.load(plugins.STORAGE, "mmap")()
     directory = settings.multiproc_dir
     reads: Storage | None = None
@@ -84,7 +92,7 @@ def _serve(settings: Settings, stack: contextlib.ExitStack, collectors: Collecto
         directory,
         storage if reads is None else Beside(reads, storage),
         recorder,
-        lambda stack: open_sockets(settings, stack),
+        lambda stack: open_sockets(settings, stack, listen),
         collectors=collectors,
     )
 
@@ -103,7 +111,9 @@ def _private(settings: Settings, pages: Pages, stack: contextlib.ExitStack) -> s
     return own.path
 
 
-def open_sockets(settings: Settings, stack: contextlib.ExitStack) -> Sequence[socket.socket]:
+def open_sockets(
+    settings: Settings, stack: contextlib.ExitStack, listen: Listen = listening.listen
+) -> Sequence[socket.socket]:
     """The sockets to listen at: those that systemd gives, else the configured addresses."""
     sockets = activated(os.environ)
     if sockets:
@@ -111,12 +121,35 @@ def open_sockets(settings: Settings, stack: contextlib.ExitStack) -> Sequence[so
             stack.enter_context(sock)
     else:
         addresses = listening.addresses(settings.bind_address, settings.metrics_port)
-        sockets = listening.listen(addresses)
+        sockets = listen(addresses)
         stack.callback(listening.forget, sockets)
     scheme = access.check(settings)
     for sock in sockets:
         log.info("Metrics at: %s", listening.url(sock, scheme))
     return sockets
+
+
+def _listen_when_possible(addresses: Sequence[listening.Address]) -> list[socket.socket]:
+    """The sockets, as soon as nobody else holds an address.
+
+    In a pod that is the server beside us, until somebody sets its SIDECAR_MODE; to end and be
+    started again and again would not be better.
+    """
+    complained = False
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    try:
+        while True:
+            try:
+                return listening.listen(addresses)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                if not complained:
+                    complained = True
+                    log.error("can't serve metrics at %s; trying again until it works", error)
+            time.sleep(_BIND_RETRY_SECONDS)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def activated(environ: Mapping[str, str]) -> list[socket.socket]:
