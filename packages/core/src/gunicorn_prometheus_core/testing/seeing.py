@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from ..errors import StorageUnavailable
 from .hosts import DEADLINE_SECONDS, Host
 
 Hosts = Callable[..., Host]
@@ -28,8 +29,20 @@ def until(condition: Callable[[], bool], what: Callable[[], str]) -> None:
 
 
 def look(observer: Host, before: float) -> float:
-    """How far the hosts of :mod:`~.publisher` have counted, as others see it."""
-    found = observer.totals()
+    """How far the hosts of :mod:`~.publisher` have counted, as others see it.
+
+    A place that all are busy with may be unavailable for a moment, and is asked again.
+    """
+    found: dict[str, float] = {}
+
+    def answers() -> bool:
+        try:
+            found.update(observer.totals())
+        except StorageUnavailable:
+            return False
+        return True
+
+    until(answers, lambda: "the place is never available while hosts publish")
     x, y = found.get("x", 0.0), found.get("y", 0.0)
     assert x == y, f"two numbers that were published together are {x} and {y}"
     assert x >= before, f"a counter fell from {before} to {x}"
