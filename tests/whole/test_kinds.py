@@ -121,10 +121,12 @@ def test_recording_holds_a_native_lock_in_a_monkey_patched_process(serving, conn
 # Failures
 
 
-def test_an_application_that_fails(connection, counted):
+def test_an_application_that_fails(serving, connection, counted):
     connection.request("GET", "/fail-once")
     assert connection.getresponse().status == 500
-    now = counted("/fail-once", "500")
+    counted("/fail-once", "500")
+    # Tornado tells of its exception after it has answered.
+    now = serving.wait_counted(FAILED, 1, endpoint="/fail-once")
     assert errors(now, "/fail-once", FAILED) == errors(now, "/fail-once", ANSWERED)
     assert errors(now, "/fail-once", FAILED) == ["LookupError"]
 
