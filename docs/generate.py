@@ -17,7 +17,7 @@ from gunicorn_prometheus_core.catalogue import FAMILIES, RESTART_TYPES, Family
 from gunicorn_prometheus_core.settings import DECLARATIONS, ROOT, default, shown
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "docs/metrics.md", "docs/settings.md")
+PAGES = ("README.md", "docs/reference/metrics.md", "docs/reference/settings.md")
 
 CAUSES = {
     "reload": "HUP, or `reload` found a changed file",

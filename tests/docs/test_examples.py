@@ -32,29 +32,29 @@ from gunicorn.config import KNOWN_SETTINGS
 #: Pages with examples that run, and what their output has to contain.
 PAGES = {
     "README.md": ["Hello\n", "hello_greetings_total 1.0\n", "\ngunicorn_workers 2.0\n"],
-    "docs/application-metrics.md": [
+    "docs/how-to/application-metrics.md": [
         'shop_build_info{version="1.4.2"} 1.0\n',
         'shop_phase{shop_phase="open"} 1.0\n',
         'shop_orders_total{kind="tea"} 1.0 # {trace_id="4bf92f3577b34da6a3ce929d0e0e4736"} 1.0 ',
         "shop_order_seconds_count 2.0\n",
         "shop_waiting ",
     ],
-    "docs/backends.md": [
+    "docs/how-to/backends.md": [
         "\tfrom the environment\n",
         " passed in ",
         "gunicorn_exporter_storage_up 1.0",
     ],
-    "docs/coming-from-0.2.md": [],
-    "docs/commands.md": ["\ngunicorn-prometheus-core\t"],
-    "docs/installing.md": [],
-    "docs/metrics.md": [],
-    "docs/requests.md": [
+    "docs/how-to/from-0.2.md": [],
+    "docs/reference/commands.md": ["\ngunicorn-prometheus-core\t"],
+    "docs/how-to/installing.md": [],
+    "docs/reference/metrics.md": [],
+    "docs/reference/requests.md": [
         'endpoint="/users/{name}",method="GET",status="200"} 2.0\n',
         'endpoint="_unmatched_",method="GET",status="404"} 1.0\n',
         "/pots/7 has the route '/pots/{number}'\n/cups/7 has the route ''\n",
     ],
-    "docs/settings.md": ["\ngunicorn_workers 2.0\n"],
-    "docs/workers.md": ["Hello\n", 'gunicorn_worker_capacity{worker_id="0"} 1000.0\n'],
+    "docs/reference/settings.md": ["\ngunicorn_workers 2.0\n"],
+    "docs/how-to/workers.md": ["Hello\n", 'gunicorn_worker_capacity{worker_id="0"} 1000.0\n'],
     "packages/core/README.md": ["Settings(", "mmap"],
     "packages/storage-mmap/README.md": [],
     "packages/workers/README.md": [],

@@ -26,7 +26,7 @@ OF_EXAMPLES = {
     "GUNICORN_PROMETHEUS_SQLITE_PATH",
     "GUNICORN_PROMETHEUS_SQLITE_TTL_SECONDS",
 }
-GENERATED = ("README.md", "docs/metrics.md", "docs/settings.md")
+GENERATED = ("README.md", "docs/reference/metrics.md", "docs/reference/settings.md")
 
 
 def generate(repository: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -41,15 +41,15 @@ def test_the_tables_are_up_to_date(repository: Path) -> None:
 
 def test_an_outdated_table_is_found_and_mended(repository: Path, tmp_path: Path) -> None:
     for page in GENERATED:
-        (tmp_path / page).parent.mkdir(exist_ok=True)
+        (tmp_path / page).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(repository / page, tmp_path / page)
-    page = tmp_path / "docs/metrics.md"
+    page = tmp_path / "docs/reference/metrics.md"
     right = page.read_text()
     page.write_text(right.replace("Worker processes alive.", "Something else."))
 
     check = generate(repository, "--check", "--root", tmp_path)
     assert check.returncode == 1
-    assert "docs/metrics.md" in check.stderr
+    assert "docs/reference/metrics.md" in check.stderr
     assert "README.md" not in check.stderr
 
     for _ in range(2):  # doing it again changes nothing
@@ -119,7 +119,7 @@ def test_the_page_about_workers_has_every_worker_and_its_extra(
     repository: Path, pages: dict[str, str]
 ) -> None:
     rows = re.findall(
-        r"^\| .*? \| `(\w+)` \| (?:`(\w+)`)? ?\|", pages["docs/workers.md"], re.MULTILINE
+        r"^\| .*? \| `(\w+)` \| (?:`(\w+)`)? ?\|", pages["docs/how-to/workers.md"], re.MULTILINE
     )
     workers = {name for name in facade.__all__ if re.fullmatch("Prometheus.*Worker", name)}
     assert {name for name, _ in rows} == workers
@@ -180,7 +180,7 @@ LOGGED = {"info", "warning", "error", "exception", "_complain"}
 
 
 def test_every_message_is_explained(repository: Path, pages: dict[str, str]) -> None:
-    page = pages["docs/troubleshooting.md"]
+    page = pages["docs/how-to/troubleshooting.md"]
     quoted = set(re.findall(r"`([^`\n]+)`", page))
     headings = set(re.findall(r"^\*\*`([^`\n]+)`\*\*", page, re.MULTILINE))
     unexplained = []
