@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := $(wildcard packages/*)
-SESSIONS := lint types tests whole alone oldest_newest docs examples
+SESSIONS := lint types tests whole alone oldest_newest docs site examples plugins release
 
 .PHONY: help
 help:  ## list these commands
@@ -28,7 +28,7 @@ venv: .venv/installed  ## .venv with everything installed editable, and the tool
 
 .PHONY: clean
 clean:  ## remove what these commands made
-	rm -rf .venv .nox dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .nox dist site .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -45,5 +45,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_kwargs: Any) -> s
     pieces = _BLOCK.split(markdown)
     pieces[::2] = [_LINK.sub(outward, prose) for prose in pieces[::2]]
     # ```bash server: the second word is for the tests.
-    pieces[1::2] = [re.sub(r"\A```(\w+) \w+$", r"```\1", block, flags=re.M) for block in pieces[1::2]]
+    pieces[1::2] = [
+        re.sub(r"\A```(\w+) \w+$", r"```\1", block, flags=re.M) for block in pieces[1::2]
+    ]
     return "".join(pieces)

@@ -246,7 +246,9 @@ def test_the_examples_run(page: str, pages: dict[str, str], reader: Reader) -> N
         assert expected in output
 
 
-def test_the_tutorial_ends_with_a_plot(pages: dict[str, str], reader: Reader, wait_for: Any) -> None:
+def test_the_tutorial_ends_with_a_plot(
+    pages: dict[str, str], reader: Reader, wait_for: Any
+) -> None:
     page = pages[TUTORIAL]
     output = reader.read(page)
     for expected in PAGES[TUTORIAL]:
