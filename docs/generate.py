@@ -97,18 +97,16 @@ def settings() -> str:
     """Every setting."""
     rows = []
     for name, declared in DECLARATIONS.items():
-        variable, path = declared.variable, declared.path.removeprefix(f"{ROOT}.")
         value = shown(default(name))
+        allowed = declared.kind.allowed.replace("|", r"\|")
         rows.append(
             (
-                code(variable),
-                code(path),
-                code(value) if value else "not set",
-                declared.kind.allowed.replace("|", r"\|"),
-                declared.help,
+                f"{code(declared.variable)}<br>{code(declared.path.removeprefix(f'{ROOT}.'))}",
+                f"{declared.help}<br>Allowed: {allowed}.<br>"
+                f"Default: {code(value) if value else 'not set'}.",
             )
         )
-    return table(("variable", "in YAML", "default", "allowed", "meaning"), rows)
+    return table(("variable, in YAML", "meaning"), rows)
 
 
 def parsers() -> dict[str, tuple[str, argparse.ArgumentParser]]:
