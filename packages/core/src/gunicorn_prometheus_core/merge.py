@@ -54,7 +54,9 @@ class Merge:
         for kind in self._tables.keys() - by_kind.keys():
             del self._tables[kind]
         seen: set[str] = set()
-        for kind, members in sorted(by_kind.items()):
+        # Histograms before gauges and counters, whose values are read later then. A worker counts
+        # a request in its histograms last: where it is seen there, all else of it is seen, too.
+        for kind, members in sorted(by_kind.items(), reverse=True):
             if kind not in self._tables:
                 self._tables[kind] = _TABLES.get(kind, GaugeTable)(kind, self._prefixes)
             for family in self._tables[kind].merge(members):
