@@ -246,6 +246,7 @@ def test_the_examples_run(page: str, pages: dict[str, str], reader: Reader) -> N
         assert expected in output
 
 
+@pytest.mark.timeout(240)
 def test_the_tutorial_ends_with_a_plot(
     pages: dict[str, str], reader: Reader, wait_for: Any
 ) -> None:

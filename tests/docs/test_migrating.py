@@ -22,6 +22,8 @@ import pytest
 from gunicorn.config import KNOWN_SETTINGS
 from prometheus_client.parser import text_string_to_metric_families
 
+from gunicorn_prometheus_core.catalogue import FAMILIES
+
 FLASK = """
 import flask
 from prometheus_flask_exporter import PrometheusMetrics
@@ -74,22 +76,34 @@ def sums(scrape: str, name: str, *labels: str) -> Counter[tuple[str, ...]]:
 class Server:
     """Gunicorn with our worker, on free ports."""
 
-    def __init__(self, folder: Path, wait_for: Any, *options: str, **variables: str) -> None:
+    def __init__(
+        self, folder: Path, *options: str, python: object = None, **variables: str
+    ) -> None:
         with contextlib.ExitStack() as held:
             sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in "ab"]
             self.port, self._metrics = [sock.getsockname()[1] for sock in sockets]
-        command = [sys.executable, "-m", "gunicorn", f"--bind=127.0.0.1:{self.port}", "-w2"]
-        if any("--no-control-socket" in (setting.cli or ()) for setting in KNOWN_SETTINGS):
+        command = [
+            str(python or sys.executable),
+            "-m",
+            "gunicorn",
+            f"--bind=127.0.0.1:{self.port}",
+            "-w2",
+        ]
+        known = any("--no-control-socket" in (setting.cli or ()) for setting in KNOWN_SETTINGS)
+        if known and python is None:
             command.append("--no-control-socket")
         command += ["-k", "gunicorn_prometheus_exporter.PrometheusWorker", *options, "app:app"]
         variables |= {"PROMETHEUS_BIND_ADDRESS": "127.0.0.1", "TMPDIR": str(folder)}
         variables["PROMETHEUS_METRICS_PORT"] = str(self._metrics)
-        self._log = folder / "log"
+        self._log = folder / f"log-{self.port}"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 command, cwd=folder, env=os.environ | variables, stdout=log, stderr=log
             )
-        wait_for(lambda: "gunicorn_workers 2.0" in self.scrape(), self._log.read_text, 30)
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
 
     def ask(self, target: str, method: str = "GET") -> None:
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{target}", method=method)
@@ -115,9 +129,10 @@ class Server:
 def serve(tmp_path: Path, wait_for: Any) -> Iterator[Callable[..., Server]]:
     with contextlib.ExitStack() as stack:
 
-        def start(*options: str, **variables: str) -> Server:
-            server = Server(tmp_path, wait_for, *options, **variables)
+        def start(*options: str, **others: Any) -> Server:
+            server = Server(tmp_path, *options, **others)
             stack.callback(server.end)
+            wait_for(lambda: server.log.count("Booting worker") == 2, lambda: server.log, 30)
             return server
 
         yield start
@@ -234,6 +249,65 @@ def test_statsd_counts_the_same(
     assert failed == {("RuntimeError",): 1, ("ConnectionResetError",): 1}
     assert sums(scrape, "gunicorn_workers")[()] == 2
     assert "gunicorn_listener_backlog{" in scrape
+
+
+HOOKS = """
+from gunicorn_prometheus_exporter import hooks
+
+on_starting = hooks.default_on_starting
+when_ready = hooks.default_when_ready
+worker_int = hooks.default_worker_int
+on_exit = hooks.default_on_exit
+post_fork = hooks.default_post_fork
+"""
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    """The interpreter of an environment with version 0.2.4, from the package index."""
+    home = tmp_path / "published"
+    subprocess.run([sys.executable, "-m", "venv", home], check=True)
+    wanted = ["gunicorn-prometheus-exporter==0.2.4", "gunicorn==23.0.0"]
+    pip = [home / "bin/pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, *wanted], check=True)
+    return home / "bin/python"
+
+
+@pytest.mark.timeout(180)
+def test_version_0_2_counts_the_same(
+    serve: Callable[..., Server], published: Path, tmp_path: Path, wait_for: Any
+) -> None:
+    (tmp_path / "app.py").write_text(PLAIN)
+    (tmp_path / "hooks.conf.py").write_text(HOOKS)
+    (tmp_path / "pages").mkdir()
+    variables = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "pages"), "GUNICORN_WORKERS": "2"}
+    before = serve("--config=hooks.conf.py", python=published, **variables)
+    now = serve("--config=hooks.conf.py")
+
+    def counts(server: Server, total: str) -> dict[str, Counter[Any]]:
+        scrape = server.scrape()
+        labels = ("method", "endpoint", "error_type")
+        requests = sums(scrape, "gunicorn_worker_requests_total")
+        # The parser appends _total to the name of every counter.
+        failed = sums(scrape, "gunicorn_worker_failed_requests_total", *labels)
+        assert f"gunicorn_worker_failed_requests{total}{{" in scrape or not failed
+        return {"requests": requests, "failed": failed}
+
+    for server in (before, now):
+        for target in ("/", "/", "/", "/failing", "/failing"):
+            server.ask(target)
+    failed = {("GET", "/failing", "RuntimeError"): 2}
+    old = {"requests": {(): 3}, "failed": failed}  # those that failed are not among them
+    wait_for(lambda: counts(before, "_total") == old, before.scrape, 20)
+    new = {"requests": {(): 5}, "failed": failed}
+    wait_for(lambda: counts(now, "") == new, now.scrape, 20)
+
+    ids = sums(before.scrape(), "gunicorn_worker_requests_total", "worker_id")
+    assert all(re.fullmatch(r"worker_\d_\d+", worker) for (worker,) in ids)
+    kept = {family.name.removesuffix("_total") for family in FAMILIES}
+    for family in text_string_to_metric_families(before.scrape()):
+        if family.name.startswith("gunicorn_") and not family.name.endswith("_created"):
+            assert family.name in kept
 
 
 def test_the_guide_names_everything_that_gunicorn_sends(pages: dict[str, str]) -> None:

@@ -26,6 +26,8 @@ OF_EXAMPLES = {
     "GUNICORN_PROMETHEUS_SQLITE_PATH",
     "GUNICORN_PROMETHEUS_SQLITE_TTL_SECONDS",
 }
+#: Counters that keep the names they were documented with: docs/adr/0005.
+DOCUMENTED = ("gunicorn_worker_failed_requests", "gunicorn_worker_error_handling")
 GENERATED = (
     "docs/reference/commands.md",
     "docs/reference/metrics.md",
@@ -97,6 +99,8 @@ def test_every_metric_that_is_named_exists(pages: dict[str, str]) -> None:
     }
     for page, text in pages.items():
         named = set(re.findall(r"\bgunicorn_(?!prometheus|metrics_)[a-z_]+[a-z]\b", text))
+        if page == "docs/how-to/from-0.2.md":
+            named -= {f"{name}_total" for name in DOCUMENTED}  # as 0.2.4 called them
         assert named <= known, page
 
 
