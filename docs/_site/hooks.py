@@ -32,12 +32,12 @@ def _expanded(item: Any, docs: Path) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, **_kwargs: Any) -> str:
-    """Turn links out of docs/ into links to the repository, and fences into plain ones."""
+    """Let links out of docs/, and to folders, lead to the repository; make fences plain ones."""
     folder = Path(config.docs_dir, page.file.src_path).parent
 
     def outward(link: re.Match[str]) -> str:
         target = Path(os.path.normpath(folder / link[2]))
-        if target.is_relative_to(config.docs_dir):
+        if target.is_relative_to(config.docs_dir) and not target.is_dir():
             return link[0]
         kind = "tree" if target.is_dir() else "blob"
         return f"{link[1]}{config.repo_url}{kind}/main/{target.relative_to(REPOSITORY)}{link[3]}"
