@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +58,21 @@ def test_actions_are_commits(repository: Path) -> None:
     for path in (repository / ".github/workflows").glob("*.yml"):
         for action in re.findall(r"uses: (.+)$", path.read_text(), re.MULTILINE):
             assert action.startswith("./") or re.search(r"@[0-9a-f]{40} # v[\d.]+$", action)
+
+
+def test_the_release_takes_what_its_tag_names(repository: Path, tmp_path: Path) -> None:
+    workflow = yaml.safe_load((repository / ".github/workflows/release.yml").read_text())
+    (step,) = (step for step in workflow["jobs"]["build"]["steps"] if step.get("id") == "tag")
+    dist = tmp_path / "dist"
+    dist.mkdir()
+    endings = ("-py3-none-any.whl", ".tar.gz")
+    for name in ("gunicorn_prometheus_core-0.2.0", "gunicorn_prometheus_storage_mmap-0.2.0"):
+        for ending in endings:
+            (dist / f"{name}{ending}").touch()
+    environment = {"GITHUB_REF_NAME": "gunicorn-prometheus-storage-mmap-v0.2.0"}
+    environment |= {"GITHUB_OUTPUT": str(tmp_path / "output"), "PATH": os.environ["PATH"]}
+    subprocess.run(["bash", "-e", "-c", step["run"]], cwd=tmp_path, env=environment, check=True)
+    taken = {path.name for path in (tmp_path / "upload").iterdir()}
+    assert taken == {f"gunicorn_prometheus_storage_mmap-0.2.0{ending}" for ending in endings}
+    told = (tmp_path / "output").read_text()
+    assert told == "distribution=gunicorn-prometheus-storage-mmap\n"
