@@ -24,6 +24,7 @@ from .guard import Guard
 from .page import Page
 from .publishing import Health, Shared
 from .refusals import Refusals
+from .room import Room
 from .scrapes import Scrapes
 from .serving import serve, stand_by
 from .status import Status
@@ -64,7 +65,7 @@ def run(
             stack.callback(shared.stop)
         if listen is None:
             return asyncio.run(stand_by(parent))
-        every = installed_collectors() | dict(collectors(shared))
+        every = installed_collectors() | {"room": Room(directory)} | dict(collectors(shared))
         if shared is not None:
             every["storage"] = Health(shared)
         exposition = Exposition(shared or pages, every)
