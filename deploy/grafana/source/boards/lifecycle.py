@@ -7,7 +7,7 @@ WORKERS = Row(
     (
         Panel(
             "Alive and wanted",
-            "Worker processes alive, and how many the master wants. A reload has more for a moment.",
+            "Worker processes alive, and how many the master wants. In a reload there are more.",
             (
                 Query("sum by (job, instance) (gunicorn_workers{HERE})", "{{instance}}"),
                 Query(
