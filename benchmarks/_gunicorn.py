@@ -43,9 +43,13 @@ def free_port() -> int:
                 return port
 
 
-def get(port: int, path: str = "/", host: str = "127.0.0.1") -> bytes:
-    """The body of an answer, over a connection of its own. Raises OSError when it isn't 200."""
-    request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+def get(port: int, path: str = "/", host: str = "127.0.0.1", header: str = "") -> bytes:
+    """The body of an answer, over a connection of its own. Raises OSError when it isn't 200.
+
+    ``header`` is a further line of the request, with its end.
+    """
+    head = f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{header}Connection: close\r\n\r\n"
+    request = head.encode()
     with socket.socket() as sock:
         sock.connect((host, port))
         sock.sendall(request)

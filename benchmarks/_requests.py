@@ -41,6 +41,7 @@ class Side:
     config: str = NO_CONTROL_SOCKET
     app: str = "_hello:app"
     environ: tuple[tuple[str, str], ...] = ()
+    header: str = ""  # further line of each request
     plain: str = ""  # title of the side without metrics to compare with
     #: Gives /metrics of a side that records, from its server and its folder of pages.
     metrics: Callable[[Server, Path], bytes] | None = None
@@ -49,21 +50,24 @@ class Side:
 class Measured:
     """A server and the CPU time that its requests and its master have needed in a round."""
 
-    def __init__(self, server: Server) -> None:
-        self.server = server
+    def __init__(self, server: Server, header: str) -> None:
+        self.server, self._header = server, header
         server.ready()
         (self._worker,) = server.workers()
         for _ in range(WARM_UP):
-            get(server.port)
+            self._get()
         self._turns: list[float] = []
         self._sum = 0.0
         self._began, self._master = time.monotonic(), cpu_seconds(server.pid)
 
+    def _get(self) -> None:
+        get(self.server.port, header=self._header)
+
     def take_a_turn(self) -> None:
-        get(self.server.port)  # The first after others' turns finds the caches cold.
+        self._get()  # The first after others' turns finds the caches cold.
         clock = [cpu_seconds(self._worker)]
         for _ in range(TURN):
-            get(self.server.port)
+            self._get()
             clock.append(cpu_seconds(self._worker))
         self._turns.append(median(b - a for a, b in pairwise(clock)) * 1e6)
         self._sum += (clock[-1] - clock[0]) * 1e6
@@ -126,7 +130,7 @@ def one_round(all_sides: list[Side]) -> dict[str, Result]:
             side: stack.enter_context(running(side, folder / side.title))
             for side in shuffled(all_sides)
         }
-        measured = {side: Measured(server) for side, server in servers.items()}
+        measured = {side: Measured(server, side.header) for side, server in servers.items()}
         for _ in range(REQUESTS // TURN):
             for one in shuffled(measured.values()):
                 one.take_a_turn()

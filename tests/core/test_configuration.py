@@ -68,6 +68,8 @@ exporter:
     excluded_paths: [/health, /static/*]
     duration_buckets: [0.1, 1, 2.5]
     queue_time: off
+    exemplars: off
+    native_histograms: on
   cleanup:
     db_files: false
 """
@@ -119,6 +121,8 @@ READ = {
     "excluded_paths": ("/health", "/static/*"),
     "duration_buckets": (0.1, 1.0, 2.5),
     "queue_time": False,
+    "exemplars": False,
+    "native_histograms": True,
     "cleanup_db_files": False,
 }
 

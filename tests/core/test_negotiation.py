@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import pytest
 from prometheus_client.exposition import choose_encoder
 
-from gunicorn_prometheus_core.text import Format, negotiate
+from gunicorn_prometheus_core.text import PROTOBUF, Format, negotiate
 
 TEXT = Format(openmetrics=False, version="0.0.4")
 OM = Format(openmetrics=True, version="1.0.0")
@@ -39,7 +41,7 @@ PROMETHEUS = [
         "application/openmetrics-text;version=0.0.1;q=0.4,"
         "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,"
         "text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
-        OM_UTF8,
+        PROTOBUF,
         id="3.x-with-protobuf",
     ),
     pytest.param(
@@ -53,7 +55,18 @@ PROMETHEUS = [
         id="3.x-legacy-names",
     ),
 ]
+PROTOBUF_MEDIA = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily"
 OTHERS = [
+    pytest.param(f"{PROTOBUF_MEDIA};encoding=delimited, text/plain;q=0.3", PROTOBUF, id="telegraf"),
+    pytest.param(
+        f"{PROTOBUF_MEDIA};encoding=delimited;escaping=values",
+        replace(PROTOBUF, escaping="values"),
+        id="protobuf-with-values",
+    ),
+    pytest.param(f"{PROTOBUF_MEDIA};encoding=text, text/plain;q=0.3", TEXT, id="protobuf-as-text"),
+    pytest.param(
+        "application/vnd.google.protobuf;proto=other;encoding=delimited", TEXT, id="other-protobuf"
+    ),
     pytest.param(
         "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8",
         TEXT,
@@ -111,12 +124,18 @@ def test_the_format_for_an_accept_header(accept, form):
             OM_UTF8,
             "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8",
         ),
+        (PROTOBUF, f"{PROTOBUF_MEDIA}; encoding=delimited"),
+        (
+            replace(PROTOBUF, escaping="allow-utf-8"),
+            f"{PROTOBUF_MEDIA}; encoding=delimited; escaping=allow-utf-8",
+        ),
     ],
 )
 def test_the_content_type_names_version_and_escaping(form, content_type):
     assert form.content_type == content_type
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize(
     "accept",
     [

@@ -6,8 +6,8 @@ A block is what its fence says:
 * `bash server` is started and runs until the end of the page; what follows waits until it listens
 * `bash clone` is run in the root of this repository, with a new virtual environment that what
   follows on the page uses, too
-* `python` or `yaml` that begins with a comment such as `# name.py` becomes that file; other
-  `python` is run
+* `python`, `yaml` or `toml` that begins with a comment such as `# name.py` becomes that file;
+  other `python` is run
 * everything else (`console`, `text`, `yaml`, ...) is to be read
 
 The ports 8000, 9091 and 9092, and the directory /run/metrics, are replaced by free ones.
@@ -32,8 +32,21 @@ from gunicorn.config import KNOWN_SETTINGS
 #: Pages with examples that run, and what their output has to contain.
 PAGES = {
     "README.md": ["Hello\n", "hello_greetings_total 1.0\n", "\ngunicorn_workers 2.0\n"],
+    "docs/application-metrics.md": [
+        'shop_build_info{version="1.4.2"} 1.0\n',
+        'shop_phase{shop_phase="open"} 1.0\n',
+        'shop_orders_total{kind="tea"} 1.0 # {trace_id="4bf92f3577b34da6a3ce929d0e0e4736"} 1.0 ',
+        "shop_order_seconds_count 2.0\n",
+        "shop_waiting ",
+    ],
+    "docs/backends.md": [
+        "\tfrom the environment\n",
+        " passed in ",
+        "gunicorn_exporter_storage_up 1.0",
+    ],
     "docs/coming-from-0.2.md": [],
     "docs/commands.md": ["\ngunicorn-prometheus-core\t"],
+    "docs/installing.md": [],
     "docs/metrics.md": [],
     "docs/requests.md": [
         'endpoint="/users/{name}",method="GET",status="200"} 2.0\n',
@@ -114,8 +127,8 @@ class Reader:
                 bin_folder = self._venv / "bin"
                 self._environment["PATH"] = f"{bin_folder}:{self._environment['PATH']}"
                 self._run(text, self._repository)
-            case ("python" | "yaml") as language, "":
-                named = re.match(r"# ([\w.]+\.(?:py|yml))\n", text)
+            case ("python" | "yaml" | "toml") as language, "":
+                named = re.match(r"# ([\w.]+\.(?:py|yml|toml))\n", text)
                 if named is not None:
                     (self._folder / named[1]).write_text(text)
                 elif language == "python":

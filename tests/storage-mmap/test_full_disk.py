@@ -139,3 +139,37 @@ def test_a_process_that_takes_over_on_a_full_disk_keeps_what_was_counted(small, 
     fill_up(small)
     run("recorder = activate(); add(recorder, 'a', 2); recorder.tick()", small)
     assert read_small()["worker-0", "counter"]["a"] >= 5
+
+
+def test_what_is_said_on_a_full_disk_is_kept_and_shown_when_there_is_room(small, start):
+    script = start(
+        "import logging\n"
+        "from gunicorn_prometheus_core.storage import Remark\n"
+        "logging.basicConfig(format='%(message)s', level=logging.INFO, stream=sys.stdout)\n"
+        "recorder = activate()\n"
+        "said = 0\n"
+        "recorder.remark('info', b'[\"first\"]', Remark({'v': 'x'}, 1.0, 1.0))\n"
+        "say('ready')\n"
+        "for line in sys.stdin:\n"
+        "    for said in range(said, said + 50):\n"
+        "        recorder.remark('info', b'[\"%d\"]' % said, Remark({'v': 'x'}, 1.0, 1.0))\n"
+        "    recorder.tick(); say('said')\n",
+        small,
+    )
+    script.line()
+    fill_up(small)
+    script.tell()
+    assert script.line().startswith("can't write the file of infos in ")
+    assert script.line() == "said"
+    script.tell()
+    assert script.line() == "said"  # and nothing more in the log
+    reader = Reader(str(small), None)
+    (before,) = [one.remarks() for one in reader.collect() if one.kind == "info"]
+    assert b'["first"]' in before
+    os.unlink(small / "ballast")
+    script.tell()
+    assert script.line() == "said"
+    (after,) = [one.remarks() for one in reader.collect() if one.kind == "info"]
+    reader.close()
+    assert len(after) > 145
+    assert script.end() == 0

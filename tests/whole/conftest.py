@@ -155,7 +155,8 @@ def parse(text: str) -> Samples:
     samples: Samples = {}
     for line in text.splitlines():
         if line and not line.startswith("#"):
-            name, labels, value = re.fullmatch(r"(\w+)(?:{(.*)})? (\S+)", line).groups()
+            sample = line.partition(" # {")[0]  # without its exemplar
+            name, labels, value = re.fullmatch(r"(\w+)(?:{(.*)})? (\S+)", sample).groups()
             pairs = re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', labels or "")
             samples[name, tuple(sorted(pairs))] = float(value)
     return samples

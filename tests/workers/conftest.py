@@ -51,6 +51,7 @@ class MemoryRecorder:
         self.directory = "in memory"
         self.process = ""
         self.pages = {}
+        self.remarks = {}
         self.noted = {}
         self.ticks = 0
         self.broken = False
@@ -64,6 +65,9 @@ class MemoryRecorder:
                 page.places[stored] = len(page.view)
                 page.view.append(0.0)
         return Cells(page, tuple(page.places[stored] for stored in keys))
+
+    def remark(self, kind, key, remark):
+        self.remarks[kind, key] = remark
 
     def keys(self, kind):
         return tuple(self.pages[kind].places) if kind in self.pages else ()

@@ -5,14 +5,26 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
 
-from prometheus_client import Metric
-
 from .collecting import Collecting, Collector
 from .derive import Derivation
 from .families import Texts
 from .merge import Merge
-from .storage import Process, Snapshot, Storage
-from .text import Format, header
+from .native import NativeTable
+from .protobuf import Encoder
+from .remarks import Exemplars
+from .storage import NATIVE, Process, Snapshot, Storage
+from .text import Format
+from .writing import MessageWriter, TextWriter, Writer
+
+
+class _Scheme:
+    """What was learned of series, for one escaping scheme."""
+
+    def __init__(self, texts: Texts, escaping: str) -> None:
+        self.prefixes = texts.prefixes(escaping)
+        self.merge = Merge(self.prefixes)
+        self.exemplars = Exemplars(self.prefixes, texts.numbers)
+        self.native = NativeTable(NATIVE, self.prefixes)
 
 
 class Exposition:
@@ -25,7 +37,8 @@ class Exposition:
     def __init__(self, storage: Storage, collectors: Mapping[str, Collector] | None = None) -> None:
         self._storage = storage
         self._collecting = Collecting(collectors or {})
-        self._merges: dict[str, Merge] = {}
+        self._schemes: dict[str, _Scheme] = {}
+        self._encoder = Encoder()
         self._derivation = Derivation()
         self._texts = Texts()
 
@@ -37,7 +50,7 @@ class Exposition:
     @property
     def rejected(self) -> int:
         """Stored keys that could not be understood so far."""
-        return max((merge.rejected for merge in self._merges.values()), default=0)
+        return max((scheme.merge.rejected for scheme in self._schemes.values()), default=0)
 
     def render(self, form: Format, names: Collection[str] = ()) -> bytes:
         """The text of a scrape; with ``names``, only samples that have one of them.
@@ -62,46 +75,29 @@ class Exposition:
     ) -> Iterator[list[bytes]]:
         """The pieces of each family's text."""
         written: set[str] = set()
-        prefixes = self._texts.prefixes(form.escaping)
-        starts = tuple(chain.from_iterable(map(prefixes.starts, names)))
+        scheme = self._schemes.get(form.escaping)
+        if scheme is None:
+            scheme = self._schemes[form.escaping] = _Scheme(self._texts, form.escaping)
+        writer = self._writer(scheme, snapshots, form, names)
         for metric in (
             *self._derivation.families(snapshots, processes),
             *self._collecting.collect(processes),
         ):
             if metric.name not in written and metric.samples:
                 written.add(metric.name)
-                yield _only(self._write(metric, form), starts)
-        if form.escaping not in self._merges:
-            self._merges[form.escaping] = Merge(prefixes)
-        for family in self._merges[form.escaping].families(snapshots):
+                yield writer.metric(metric)
+        for family in scheme.merge.families(snapshots):
             if family.name in written or (names and names.isdisjoint(family.sample_names)):
                 continue
-            yield _only(family.write(form, self._texts), starts)
+            yield writer.family(family)
 
-    def _write(self, metric: Metric, form: Format) -> list[bytes]:
-        prefixes, numbers = self._texts.prefixes(form.escaping), self._texts.numbers
-        names = {sample.name for sample in metric.samples}
-        pieces = [header(metric.name, metric.type, metric.documentation, names, form)]
-        for sample in metric.samples:
-            labels = prefixes.labels(sorted(sample.labels.items(), key=_le_last))
-            pieces += (prefixes.join(sample.name, labels), numbers[sample.value])
-        pieces.append(b"\n")
-        return pieces
-
-
-def _le_last(label: tuple[str, str]) -> tuple[bool, str]:
-    return label[0] == "le", label[0]
-
-
-def _only(pieces: list[bytes], starts: tuple[bytes, ...]) -> list[bytes]:
-    """A family's text reduced to samples that start so, empty if none is left; all if no starts."""
-    if not starts:
-        return pieces
-    head: list[bytes] = []
-    kept: list[bytes] = []
-    for line in b"".join(pieces).split(b"\n")[:-1]:
-        if line.startswith(b"# "):
-            head += (line, b"\n")
-        elif line.startswith(starts):
-            kept += (line, b"\n")
-    return head + kept if kept else []
+    def _writer(
+        self, scheme: _Scheme, snapshots: Sequence[Snapshot], form: Format, names: frozenset[str]
+    ) -> Writer:
+        starts = tuple(chain.from_iterable(map(scheme.prefixes.starts, names)))
+        takes_exemplars = form.openmetrics or form.protobuf
+        exemplars = scheme.exemplars.by_family(snapshots) if takes_exemplars else {}
+        if not form.protobuf:
+            return TextWriter(form, self._texts, starts, scheme.exemplars, exemplars)
+        buckets = scheme.native.buckets([one for one in snapshots if one.kind == NATIVE])
+        return MessageWriter(form, self._encoder, scheme.prefixes, starts, exemplars, buckets)

@@ -50,7 +50,7 @@ class GaugeTable(Table):
     def _totals(self, columns: list[Column], snapshots: Sequence[Snapshot]) -> dict[Any, float]:
         found: dict[Any, float] = {}
         latest: dict[int, float] = {}
-        mode, twins = self._mode, self._twins
+        mode, twins, gone = self._mode, self._twins, self._gone
         for column, snapshot in zip(columns, snapshots, strict=True):
             values, process = snapshot.values, snapshot.process.name
             if snapshot.instance:
@@ -58,6 +58,8 @@ class GaugeTable(Table):
             rows = [twins.get(row, row) for row in column.rows] if twins else column.rows
             for row, position in zip(rows, column.at, strict=False):
                 value = values[position]
+                if (snapshot.removed and values[position + 1] < 0.0) or row in gone:
+                    continue
                 if mode == "all":
                     found[row, process] = value
                 elif mode == "mostrecent":

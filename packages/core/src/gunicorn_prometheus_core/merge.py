@@ -17,14 +17,17 @@ from collections.abc import Iterable, Iterator
 
 from .families import MergedFamily
 from .gauges import GaugeTable
-from .storage import Snapshot
+from .remarks import RemarkTable
+from .storage import EXEMPLAR, INFO, NATIVE, STATESET, Snapshot
 from .tables import HistogramTable, SummaryTable, SummedTable, Table
 from .text import SamplePrefixes
 
-_TABLES: dict[str, type[Table]] = {
+_TABLES: dict[str, type[Table] | type[RemarkTable]] = {
     "counter": SummedTable,
     "histogram": HistogramTable,
     "summary": SummaryTable,
+    INFO: RemarkTable,
+    STATESET: RemarkTable,
 }
 
 
@@ -33,7 +36,7 @@ class Merge:
 
     def __init__(self, prefixes: SamplePrefixes) -> None:
         self._prefixes = prefixes
-        self._tables: dict[str, Table] = {}
+        self._tables: dict[str, Table | RemarkTable] = {}
 
     @property
     def rejected(self) -> int:
@@ -45,6 +48,9 @@ class Merge:
         by_kind: dict[str, list[Snapshot]] = {}
         for snapshot in snapshots:
             by_kind.setdefault(snapshot.kind, []).append(snapshot)
+        # Not families, but written beside their samples.
+        for kind in (EXEMPLAR, NATIVE):
+            by_kind.pop(kind, None)
         for kind in self._tables.keys() - by_kind.keys():
             del self._tables[kind]
         seen: set[str] = set()

@@ -16,7 +16,7 @@ from prometheus_client.utils import floatToGoString
 
 from .catalogue import Family
 from .settings import Settings
-from .storage import Storage
+from .storage import Remark, Storage
 
 
 class Page(Protocol):
@@ -67,6 +67,12 @@ class Recorder(Protocol):
 
     def cells(self, kind: str, keys: Sequence[bytes]) -> Cells:
         """Places for these keys, made if they are new. Never raises for lack of space."""
+
+    def remark(self, kind: str, key: bytes, remark: Remark) -> None:
+        """Say something of a series, of one of the ``REMARK_KINDS``, in place of what was said.
+
+        Never raises for lack of space.
+        """
 
     def keys(self, kind: str) -> Sequence[bytes]:
         """Every key this process has a place for, its predecessors' in the slot included."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, count, islice
 from typing import Any
 
+from . import removals
 from .catalogue import PER_WORKER
 from .families import Block, MergedFamily
 from .gathering import Column, exact_sum, gather
@@ -26,7 +27,7 @@ class Table(ABC):
 
     def __init__(self, kind: str, prefixes: SamplePrefixes) -> None:
         self.kind = kind
-        self.rejected = 0
+        self.rejected: int = 0
         self._prefixes = prefixes
         self._rows: dict[bytes, int] = {}
         self._columns: dict[tuple[str, str], Column] = {}
@@ -34,11 +35,18 @@ class Table(ABC):
         #: Rows of series that have a row already, by another help text; and that row.
         self._twins: dict[int, int] = {}
         self._renamed: dict[bytes, int] = {}
+        #: Rows of series that nobody has any more.
+        self._gone: frozenset[int] = frozenset()
         self._replaced = False
 
     def merge(self, snapshots: Sequence[Snapshot]) -> Iterator[MergedFamily]:
         """The families of this kind with the values that the snapshots hold now."""
         columns = self._update(snapshots)
+        gone = removals.gone(columns, snapshots)
+        if gone != self._gone:
+            self._gone = gone
+            for family in self._families.values():
+                self._arrange(family)
         totals = self._totals(columns, snapshots)
         for family in self._families.values():
             family.totals = totals
@@ -88,6 +96,7 @@ class Table(ABC):
         self._families.clear()
         self._twins.clear()
         self._renamed.clear()
+        self._gone = frozenset()
 
     def _learn(self, keys: list[bytes], first: int) -> None:
         """Look at series seen for the first time, whose rows begin with ``first``."""
@@ -161,7 +170,9 @@ class SummedTable(Table):
 
     def _arrange(self, family: MergedFamily) -> None:
         samples = self._samples[family.name]
-        family.blocks = [Block(list(samples.values()), gather(list(samples)))]
+        if self._gone:
+            samples = {row: text for row, text in samples.items() if row not in self._gone}
+        family.blocks = [Block(list(samples.values()), gather(list(samples)))] if samples else []
 
     def _totals(self, columns: list[Column], snapshots: Sequence[Snapshot]) -> Sequence[float]:
         size = len(self._rows)
@@ -243,7 +254,7 @@ class HistogramTable(SummedTable):
         sets = self._sets[family.name]
         for text, cells in sets.items():
             bounds = tuple(sorted(bound for bound in cells if bound is not None))
-            if bounds:
+            if bounds and self._gone.isdisjoint(cells.values()):
                 shapes.setdefault(bounds, []).append(text)
         family.blocks = []
         for bounds, texts in shapes.items():

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prometheus_client.utils import floatToGoString
 
@@ -26,6 +26,9 @@ _TEXT_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 _HELP_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n"})
 
 
+_PROTOBUF, _MESSAGE = "application/vnd.google.protobuf", "io.prometheus.client.MetricFamily"
+
+
 @dataclass(frozen=True)
 class Format:
     """An exposition format: version of the text and how unusual names are escaped."""
@@ -33,10 +36,15 @@ class Format:
     openmetrics: bool
     version: str
     escaping: str = UNDERSCORES
+    #: Prometheus' protobuf messages in place of a text.
+    protobuf: bool = False
 
     @property
     def content_type(self) -> str:
         """Value of the Content-Type header."""
+        if self.protobuf:
+            scheme = "" if self.escaping == UNDERSCORES else f"; escaping={self.escaping}"
+            return f"{_PROTOBUF}; proto={_MESSAGE}; encoding=delimited{scheme}"
         media = "application/openmetrics-text" if self.openmetrics else "text/plain"
         # Version 0.0.4 knows no escaping parameter; strict parsers refuse unknown ones.
         scheme = "" if self.version in ("0.0.4", "0.0.1") else f"; escaping={self.escaping}"
@@ -46,6 +54,7 @@ class Format:
 
 
 TEXT_0_0_4 = Format(openmetrics=False, version="0.0.4")
+PROTOBUF = Format(openmetrics=False, version="", protobuf=True)
 OPENMETRICS_1_0_0 = Format(openmetrics=True, version="1.0.0")
 
 
@@ -59,6 +68,10 @@ def _offer(media: str, parameters: dict[str, str]) -> Format | None:
         if version == "1.0.0":
             return Format(openmetrics=True, version="1.0.0", escaping=escaping)
         return Format(openmetrics=True, version=version or "1.0.0")
+    if media == _PROTOBUF and parameters.get("encoding") == "delimited":
+        if parameters.get("proto") == _MESSAGE:
+            return replace(PROTOBUF, escaping=escaping)
+        return None
     if media in ("text/plain", "text/*", "*/*"):
         if media == "text/plain" and version == "1.0.0":
             return Format(openmetrics=False, version="1.0.0", escaping=escaping)
@@ -214,6 +227,15 @@ def _written(name: str, scheme: str, *, label: bool = False) -> str:
     return escape_name(name, scheme, label=label)
 
 
+def exposed(family: str, kind: str, sample_names: Collection[str]) -> tuple[str, str]:
+    """Name and type of a family where there are but the types of the classic text format."""
+    if kind == "counter":
+        return (family if family in sample_names else f"{family}_total"), kind
+    if kind == "info":
+        return f"{family}_info", "gauge"
+    return family, {"stateset": "gauge", "unknown": "untyped"}.get(kind, kind)
+
+
 def header(
     family: str, kind: str, help_text: str, sample_names: Collection[str], form: Format
 ) -> bytes:
@@ -224,19 +246,10 @@ def header(
     ``unknown`` there, so that its documented name works in either format.
     """
     name = family
-    if kind == "counter":
-        bare = family in sample_names
-        if form.openmetrics:
-            kind = "unknown" if bare else kind
-        elif not bare:
-            name = f"{family}_total"
-    elif not form.openmetrics:
-        if kind == "info":
-            name, kind = f"{family}_info", "gauge"
-        elif kind == "stateset":
-            kind = "gauge"
-        elif kind == "unknown":
-            kind = "untyped"
+    if not form.openmetrics:
+        name, kind = exposed(family, kind, sample_names)
+    elif kind == "counter" and family in sample_names:
+        kind = "unknown"
     escaped = _written(name, form.escaping)
     escapes = _TEXT_ESCAPES if form.openmetrics else _HELP_ESCAPES
     return f"# HELP {escaped} {help_text.translate(escapes)}\n# TYPE {escaped} {kind}".encode()

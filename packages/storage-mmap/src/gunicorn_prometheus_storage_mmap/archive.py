@@ -47,6 +47,8 @@ def _fold(directory: str, kind: str, ended: str, access: Access) -> None:
         kept = _read(archive)
     combine = _KEPT[kind]
     for key, cell in _read(ended).items():
+        if cell[1] < 0.0:
+            continue  # it was removed
         kept[key] = combine(kept[key], cell) if key in kept else cell
     write(archive, kept, access)
 

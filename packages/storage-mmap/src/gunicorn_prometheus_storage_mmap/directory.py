@@ -13,14 +13,18 @@ from typing import Any
 from gunicorn_prometheus_core.logs import log
 from gunicorn_prometheus_core.settings import Settings
 
-from . import slots
+from . import layout, remarks, slots
 from .access import Access
 
 _PRIVATE_PREFIX = "gunicorn-prometheus-"
 #: Its presence says that the directory was made for one server and may be removed.
 _PRIVATE_MARK = "private"
 _ABANDONED_SECONDS = 10.0
-_OURS = (".db", ".db.new", ".db.corrupt", ".run", ".run.new", slots.SUFFIX)
+_OURS = (
+    *(".db", ".db.new", ".db.corrupt", ".run", ".run.new", slots.SUFFIX),
+    *(layout.OWN_SUFFIX, f"{layout.OWN_SUFFIX}.new", f"{layout.OWN_SUFFIX}.corrupt"),
+    *(remarks.SUFFIX, f"{remarks.SUFFIX}.new"),
+)
 
 
 def access_to(path: str, uid: int | None = None, gid: int | None = None) -> Access:

@@ -1,9 +1,15 @@
 """The bytes of a page: prometheus_client's multiprocess file format.
 
-A page begins with the number of bytes in use (native int32) and four zero
-bytes. Then follow entries: length of the key (int32), the key in UTF-8,
-spaces up to the next multiple of eight, the value and the time it was set
-(two native doubles). See ``prometheus_client.mmap_dict``.
+A page begins with the number of bytes in use (native int32) and four bytes
+that prometheus_client leaves zero. Then follow entries: length of the key
+(int32), the key in UTF-8, spaces up to the next multiple of eight, the value
+and the time it was set (two native doubles). See ``prometheus_client.mmap_dict``.
+
+Two things are ours, where prometheus_client looks at nothing. The four bytes
+are an int32 that is 1 once a series was removed from the page. The second
+double of what is summed up, which it leaves zero, is a time: positive since
+when the process has the series from its slot's former owner only; negative
+since when it was removed. A gauge's is negative when it was removed.
 """
 
 from __future__ import annotations
@@ -14,6 +20,8 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
 
+from gunicorn_prometheus_core.storage import NATIVE
+
 HEADER_BYTES = 8
 CELL_BYTES = 16
 
@@ -23,26 +31,40 @@ _CELL = struct.Struct("dd")
 _LOOKS_LIKE_A_KEY = operator.methodcaller("startswith", b"[")
 
 
+#: Of pages of kinds that prometheus_client knows, and of those that it must pass by.
+SUFFIX, OWN_SUFFIX = ".db", ".cells"
+
+
+def file_name(kind: str, process: str) -> str:
+    """Name of the file of a page."""
+    return f"{kind}_{process}{OWN_SUFFIX if kind == NATIVE else SUFFIX}"
+
+
 class CorruptPage(Exception):
     """A page whose bytes can't be a page. The message says what is wrong."""
 
 
-def header(used: int) -> bytes:
+def header(used: int, removed: int = 0) -> bytes:
     """The first eight bytes of a page that has ``used`` bytes in use."""
-    return _HEADER.pack(used, 0)
+    return _HEADER.pack(used, removed)
 
 
 def used_bytes(data: Any, size: int) -> int:
     """How many bytes of a page of that size are in use. Raises CorruptPage."""
     if size < HEADER_BYTES:
         raise CorruptPage(f"{size} bytes are too few for a page")
-    used, padding = _HEADER.unpack_from(data)
-    if used == 0 and padding == 0:
+    used, removed = _HEADER.unpack_from(data)
+    if used == 0 and removed == 0:
         # What another process has created but not yet written its header into.
         return HEADER_BYTES
-    if padding or used < HEADER_BYTES or used % 8 or used > size:
+    if removed not in (0, 1) or used < HEADER_BYTES or used % 8 or used > size:
         raise CorruptPage(f"the header claims {used} bytes in use of {size}")
     return int(used)
+
+
+def has_removed(data: Any) -> bool:
+    """Whether a series was ever removed from a page; what is to be known before times are."""
+    return bool(_HEADER.unpack_from(data)[1])
 
 
 def entry(key: bytes, value: float = 0.0, stamp: float = 0.0) -> bytes:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from gunicorn_prometheus_core.storage import SUMMED_KINDS
 
 from . import layout, truncation
 from .access import Access
@@ -16,7 +19,7 @@ _LARGEST_STEP = 1 << 20
 _MARK = slice(0, layout.HEADER_BYTES)
 
 
-def _grown(size: int, needed: int) -> int:
+def grown(size: int, needed: int) -> int:
     """The next size of a page of ``size`` bytes that is to hold ``needed`` bytes."""
     while size < needed:
         size += min(size, _LARGEST_STEP)
@@ -27,7 +30,8 @@ def _anonymous(size: int) -> mmap.mmap:
     return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
-def _mapped(fd: int, size: int) -> mmap.mmap:
+def map_shared(fd: int, size: int) -> mmap.mmap:
+    """The file mapped for storing into it, which survives a truncation of the file."""
     mapped = mmap.mmap(fd, size)
     truncation.guard(mapped)
     return mapped
@@ -49,6 +53,7 @@ class Page:
         self.view: Any = None
         self._index: dict[bytes, int] = {}
         self._used = layout.HEADER_BYTES
+        self._removed = 0
         self._fd = -1
         self._file_id: tuple[int, int] | None = None
         self._map = _anonymous(_FIRST_BYTES)
@@ -66,7 +71,27 @@ class Page:
         index = self._index
         while new := [key for key in dict.fromkeys(keys) if key not in index]:
             self._append(new)
-        return tuple(map(index.__getitem__, keys))
+        at = tuple(map(index.__getitem__, keys))
+        self._hold(at)
+        return at
+
+    def _hold(self, at: Iterable[int]) -> None:
+        """These series are ours, also if they were removed or only our predecessor's until now."""
+        view, summed = self.view, self.kind in SUMMED_KINDS
+        for i in at:
+            stamp = view[i + 1]
+            if stamp < 0.0 or (stamp and summed):
+                view[i + 1] = 0.0
+                if not summed:
+                    view[i] = 0.0
+
+    def remove(self, at: Iterable[int]) -> None:
+        """This process has these series no more. Their counts stay, for the sum."""
+        view, now = self.view, time.time()
+        for i in at:
+            view[i + 1] = -now
+        self._removed = 1
+        self._map[_MARK] = layout.header(self._used, 1)
 
     def _append(self, keys: list[bytes]) -> None:
         """Add new keys, or do nothing when others were added meanwhile.
@@ -83,8 +108,8 @@ class Page:
             end += len(item)
             places[key] = (end - layout.CELL_BYTES) >> 3
         if end > len(self._map):
-            self._grow(_grown(len(self._map), end))
-        where, mark = slice(start, end), layout.header(end)
+            self._grow(grown(len(self._map), end))
+        where, mark = slice(start, end), layout.header(end, self._removed)
         if self._used == start:
             self._map[where] = body
             # Readers trust what lies below this mark, so it moves last.
@@ -100,7 +125,7 @@ class Page:
         else:
             # Real blocks, so that a full disk is an error here and not a SIGBUS at a store.
             os.posix_fallocate(self._fd, 0, size)
-            larger = _mapped(self._fd, size)
+            larger = map_shared(self._fd, size)
         view, whole, in_memory = memoryview(larger).cast("d"), slice(0, len(former)), self._fd < 0
         if self._map is former:  # again without a call
             if in_memory:
@@ -109,11 +134,20 @@ class Page:
             self.view = view
 
     def forget_values(self) -> None:
-        """Become a page in memory with the same keys at the same positions, all values zero."""
-        entries = b"".join(layout.entry(key) for key in self.keys)
+        """Become a page in memory with the same keys at the same positions, all values zero.
+
+        What was removed stays so, and what was our predecessor's isn't ours.
+        """
+        summed = self.kind in SUMMED_KINDS
+        doubles = memoryview(self._map).cast("d")
+        stamps = (doubles[self._index[key] + 1] for key in self.keys)
+        entries = b"".join(
+            layout.entry(key, 0.0, stamp if summed else min(stamp, 0.0))
+            for key, stamp in zip(self.keys, stamps, strict=True)
+        )
         self._detach()
-        self._map = _anonymous(_grown(_FIRST_BYTES, self._used))
-        self._map[: self._used] = layout.header(self._used) + entries
+        self._map = _anonymous(grown(_FIRST_BYTES, self._used))
+        self._map[: self._used] = layout.header(self._used, self._removed) + entries
         self._show()
 
     def move_to(
@@ -126,23 +160,29 @@ class Page:
         """
         more = b"".join(layout.entry(key) for key in former if key not in self._index)
         used = self._used + len(more)
-        size = _grown(_FIRST_BYTES, used)
+        size = grown(_FIRST_BYTES, used)
         temporary = f"{path}.new"
         fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             access.apply(fd)
             os.posix_fallocate(fd, 0, size)
-            mapped = _mapped(fd, size)
+            mapped = map_shared(fd, size)
             mapped[: self._used] = self._map[: self._used]
             mapped[self._used : used] = more
-            mapped[: layout.HEADER_BYTES] = layout.header(used)
+            removed = int(self._removed or any(stamp < 0.0 for _, stamp in former.values()))
+            mapped[: layout.HEADER_BYTES] = layout.header(used, removed)
             keys, at = layout.scan(mapped, self._used, used)
             places = dict(zip(keys, at, strict=True))
             doubles = memoryview(mapped).cast("d")
+            now = time.time() if self.kind in SUMMED_KINDS else 0.0
             for key, (value, stamp) in former.items():
-                i = places[key] if key in places else self._index[key]
+                inherited = key in places
+                i = places[key] if inherited else self._index[key]
                 doubles[i] += value
-                doubles[i + 1] = max(doubles[i + 1], stamp)
+                if inherited:
+                    doubles[i + 1] = stamp or now
+                elif not now:
+                    doubles[i + 1] = max(doubles[i + 1], stamp)
             os.rename(temporary, path)
         except BaseException:
             os.close(fd)
@@ -154,6 +194,7 @@ class Page:
         self._index |= places
         self.keys += keys
         self._fd, self._map, self._used, self.path = fd, mapped, used, path
+        self._removed = removed
         status = os.fstat(fd)
         self._file_id = status.st_dev, status.st_ino
         self._show()

@@ -16,9 +16,9 @@ from typing import Any
 
 from gunicorn_prometheus_core.errors import StorageUnavailable
 from gunicorn_prometheus_core.logs import log
-from gunicorn_prometheus_core.storage import SUMMED_KINDS, Process, Snapshot
+from gunicorn_prometheus_core.storage import NATIVE, REMARK_KINDS, SUMMED_KINDS, Process, Snapshot
 
-from . import archive, layout, slots
+from . import archive, layout, remarks, slots
 from .access import Access
 
 _GAUGE_MODES = frozenset(
@@ -30,13 +30,18 @@ _REMEMBER_SECONDS = 10.0
 
 
 def parse_name(name: str) -> tuple[str, str] | None:
-    """Kind and process of a page's file name, by prometheus_client's rule; None for other files."""
-    if not name.endswith(".db"):
+    """Kind and process of a page's file name, by prometheus_client's rule; None for other files.
+
+    The pages that prometheus_client must not read are named by a rule of their own.
+    """
+    if name.startswith(f"{NATIVE}_") and name.endswith(layout.OWN_SUFFIX):
+        return NATIVE, name.removeprefix(f"{NATIVE}_").removesuffix(layout.OWN_SUFFIX)
+    if not name.endswith(layout.SUFFIX):
         return None
     parts = name[:-3].split("_")
     if parts[0] == "gauge" and len(parts) == 3 and parts[1] in _GAUGE_MODES:
         return f"gauge_{parts[1]}", parts[2]
-    if parts[0] in SUMMED_KINDS and len(parts) == 2:
+    if parts[0] in SUMMED_KINDS - {NATIVE} and len(parts) == 2:
         return parts[0], parts[1]
     return None
 
@@ -48,6 +53,8 @@ class _Page:
         self.path, self.kind, self.process = path, kind, process
         self.file_id = file_id
         self.frozen = False
+        #: Whether a series was ever removed from it.
+        self.removed = False
         self.keys: list[bytes] = []
         self.at: list[int] = []
         self.values: memoryview[Any] = memoryview(b"")
@@ -78,11 +85,12 @@ class _Page:
             self.keys += keys
             self.at += at
             known.first.setdefault(self.kind, (self.keys, self.at))
+        self.removed = layout.has_removed(mapped)
         now = time.monotonic()
         if used <= _SMALL_BYTES or now - self._remembered_at > _REMEMBER_SECONDS:
             # With a header of its own: that of the file may have moved on.
             body = memoryview(mapped)[layout.HEADER_BYTES : used]
-            self.remembered = b"".join((layout.header(used), body))
+            self.remembered = b"".join((layout.header(used, int(self.removed)), body))
             self._remembered_at = now
 
     def _look(self, fd: int, size: int) -> tuple[mmap.mmap, int]:
@@ -162,6 +170,7 @@ class Reader:
         self._access = access
         self._on_quarantine = on_quarantine
         self._pages: dict[str, _Page] = {}
+        self._remarks: dict[str, remarks.Reading] = {}
         self._known = _Known()
         self._unreadable: set[str] = set()
         self._slots: dict[str, tuple[int, int, int]] = {}
@@ -171,13 +180,22 @@ class Reader:
         """A snapshot of each page. Raises StorageUnavailable when there is no directory."""
         self._processes = {process.name: process for process in self._look_at_slots()}
         pages: dict[str, _Page] = {}
+        noted: dict[str, remarks.Reading] = {}
         for name in self._names():
+            if name.endswith(remarks.SUFFIX):
+                reading = self._read_remarks(name)
+                if reading is not None:
+                    noted[name] = reading
+                continue
             page = self._read(name)
             if page is not None:
                 pages[name] = page
-        self._pages = pages
+        self._pages, self._remarks = pages, noted
         self._trim()
-        return [self._snapshot(page) for page in pages.values()]
+        return [
+            *map(self._snapshot, pages.values()),
+            *(self._snapshot_of_remarks(name, reading) for name, reading in noted.items()),
+        ]
 
     def _names(self) -> list[str]:
         try:
@@ -207,11 +225,34 @@ class Reader:
         except FileNotFoundError:
             return None
         except OSError as error:
-            if name not in self._unreadable:
-                self._unreadable.add(name)
-                log.error("can't read %s, which is left out: %s", path, error)
+            self._leave_out(name, error)
             return None
         return page
+
+    def _leave_out(self, name: str, error: Exception) -> None:
+        if name not in self._unreadable:
+            self._unreadable.add(name)
+            path = os.path.join(self._directory, name)
+            log.error("can't read %s, which is left out: %s", path, error)
+
+    def _read_remarks(self, name: str) -> remarks.Reading | None:
+        """The remarks in the file of that name; None if it isn't one of ours or can't be read."""
+        if name.partition("_")[0] not in REMARK_KINDS:
+            return None
+        try:
+            with open(os.path.join(self._directory, name), "rb") as file:
+                status = os.fstat(file.fileno())
+                file_id = status.st_dev, status.st_ino
+                reading = self._remarks.get(name)
+                if reading is None or reading.file_id != file_id:
+                    reading = remarks.Reading(file_id)
+                reading.refresh(file.fileno(), status.st_size)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            self._leave_out(name, error)
+            return None
+        return reading
 
     def _trim(self) -> None:
         """Forget what is shared when most of it is of pages that are gone."""
@@ -232,11 +273,25 @@ class Reader:
         self._pages.clear()
 
     def _snapshot(self, page: _Page) -> Snapshot:
-        process = self._processes.get(page.process)
+        return Snapshot(
+            self._process_of(page.process),
+            page.kind,
+            page.keys,
+            page.at,
+            page.values,
+            removed=page.removed,
+        )
+
+    def _snapshot_of_remarks(self, name: str, reading: remarks.Reading) -> Snapshot:
+        kind, _, process = name.removesuffix(remarks.SUFFIX).partition("_")
+        nothing = memoryview(b"").cast("d")
+        return Snapshot(self._process_of(process), kind, (), (), nothing, remarks=reading.remarks)
+
+    def _process_of(self, name: str) -> Process:
+        process = self._processes.get(name)
         if process is None:
-            role = archive.NAME if page.process == archive.NAME else "other"
-            process = Process(page.process, role, page.process)
-        return Snapshot(process, page.kind, page.keys, page.at, page.values)
+            process = Process(name, archive.NAME if name == archive.NAME else "other", name)
+        return process
 
     def _set_aside(self, page: _Page, reason: str) -> None:
         """Put a corrupt page out of the way, its last good state in its place if we know one.

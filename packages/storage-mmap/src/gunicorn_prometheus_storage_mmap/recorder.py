@@ -12,16 +12,18 @@ from __future__ import annotations
 import contextlib
 import os
 from _thread import RLock
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gunicorn_prometheus_core import catalogue
 from gunicorn_prometheus_core.logs import log
 from gunicorn_prometheus_core.recording import Cells, sample_keys
+from gunicorn_prometheus_core.storage import Remark
 
-from . import archive, layout, slots
+from . import archive, layout, remarks, slots
 from .access import Access
 from .page import Page
+from .remarks import Remarks
 
 #: Role of a process that nobody gave another: a child that the application forked.
 CHILD = "process"
@@ -63,6 +65,9 @@ class Recorder:
         self._role = ""
         self._pages: dict[str, Page] = {}
         self._overflow: dict[str, Page] = {}
+        self._remarks: dict[str, Remarks] = {}
+        #: Called at each tick, without the lock.
+        self.on_tick: list[Callable[[], None]] = []
         self._complained: set[str] = set()
         self._unsaid: list[tuple[Any, ...]] = []
         self._dropped = self._counter(catalogue.EXPORTER_DROPPED)
@@ -116,6 +121,30 @@ class Recorder:
         with self._locked():
             return tuple(self._page(kind).keys)
 
+    def remove(self, all_cells: Iterable[Cells]) -> None:
+        """This process has these series no more; with their next ``cells`` it has them again."""
+        with self._locked():
+            if self._is_forked():
+                self.bind(self.fork_role)
+            for cells in all_cells:
+                if isinstance(cells.page, Page):
+                    cells.page.remove(cells.at)
+
+    def remark(self, kind: str, key: bytes, remark: Remark) -> None:
+        """Say something of a series, in place of what was said before."""
+        with self._locked():
+            ours = self._remarks_of(kind)
+            try:
+                ours.put(key, remark)
+            except OSError as error:
+                self._complain_of_remarks(kind, error)
+
+    def remarked(self, kind: str, key: bytes) -> Remark | None:
+        """What this process, or its predecessor in the slot, has said of a series last."""
+        with self._locked():
+            ours = self._remarks.get(kind)
+            return None if ours is None else ours.get(key)
+
     def settle(self, directory: str, access: Access) -> None:
         """Say where the slots are. Takes effect when a role is bound."""
         with self.lock:
@@ -138,15 +167,23 @@ class Recorder:
     def tick(self) -> None:
         """Get a slot if we have none, and replace pages that somebody removed or set aside."""
         with self._locked():
-            if self._slot is not None and self._slot.is_lost(self.directory):
-                self._reclaim()
-            if self._slot is None:
-                if self._role:
-                    self._attach()
-                return
-            for page in self._pages.values():
-                if page.path is None or page.lost:
-                    self._mend(page)
+            self._mend_all()
+        for call in self.on_tick:
+            call()
+
+    def _mend_all(self) -> None:
+        if self._slot is not None and self._slot.is_lost(self.directory):
+            self._reclaim()
+        if self._slot is None:
+            if self._role:
+                self._attach()
+            return
+        for page in self._pages.values():
+            if page.path is None or page.lost:
+                self._mend(page)
+        for ours in self._remarks.values():
+            if ours.lost:
+                self._move_remarks(ours)
 
     def note(self, **facts: Any) -> None:
         """Leave facts in our slot."""
@@ -170,6 +207,8 @@ class Recorder:
             self._slot = None
         for page in (*self._pages.values(), *self._overflow.values()):
             page.view = _Unbound(self, page)
+        for ours in self._remarks.values():
+            ours.forget()
 
     def _is_forked(self) -> bool:
         return any(isinstance(page.view, _Unbound) for page in self._pages.values())
@@ -177,6 +216,32 @@ class Recorder:
     def _begin_anew(self) -> None:
         for page in (*self._pages.values(), *self._overflow.values()):
             page.forget_values()
+        for ours in self._remarks.values():
+            ours.forget()
+
+    def _remarks_of(self, kind: str) -> Remarks:
+        if self._is_forked():
+            self.bind(self.fork_role)
+        ours = self._remarks.get(kind)
+        if ours is None:
+            ours = self._remarks[kind] = Remarks(kind)
+            if self._slot is not None:
+                self._move_remarks(ours)
+        return ours
+
+    def _move_remarks(self, ours: Remarks) -> None:
+        path = os.path.join(self.directory, f"{ours.kind}_{self.process}{remarks.SUFFIX}")
+        try:
+            ours.move_to(path, self._access)
+        except OSError as error:
+            self._complain_of_remarks(ours.kind, error)
+
+    def _complain_of_remarks(self, kind: str, error: OSError) -> None:
+        self._complain(
+            f"{kind} remarks",
+            "can't write the file of %ss in %s: %s; they are not shown until that is mended",
+            kind, self.directory, error,
+        )  # fmt: skip
 
     def _page(self, kind: str) -> Page:
         if self._is_forked():
@@ -207,8 +272,13 @@ class Recorder:
             )  # fmt: skip
             return
         self._slot = slot
+        self._move_all()
+
+    def _move_all(self) -> None:
         for page in self._pages.values():
             self._move(page, self._former(page.kind))
+        for ours in self._remarks.values():
+            self._move_remarks(ours)
 
     def _reclaim(self) -> None:
         """Own our slot again after its file was removed, with the directory perhaps."""
@@ -226,11 +296,10 @@ class Recorder:
         if slot.name != lost.name:
             # Another process has taken our slot meanwhile, and continues what was counted there.
             self._begin_anew()
-            for page in self._pages.values():
-                self._move(page, self._former(page.kind))
+            self._move_all()
 
     def _path(self, kind: str) -> str:
-        return os.path.join(self.directory, f"{kind}_{self.process}.db")
+        return os.path.join(self.directory, layout.file_name(kind, self.process))
 
     def _mend(self, page: Page) -> None:
         """Give a page its file: for the first time, or again after it vanished or was replaced."""

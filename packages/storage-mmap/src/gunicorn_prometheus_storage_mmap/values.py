@@ -17,8 +17,13 @@ from typing import Any
 
 from prometheus_client import REGISTRY, values
 from prometheus_client.metrics import Counter, Gauge, Histogram, MetricWrapperBase, Summary
+from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
+from gunicorn_prometheus_core.recording import Cells
+from gunicorn_prometheus_core.storage import EXEMPLAR, Remark
+
+from . import unnumbered
 from .recorder import Recorder
 
 
@@ -30,7 +35,7 @@ def value_class(recorder: Recorder) -> type[Any]:
         """One number of a metric; safe to use from any thread, greenlet or forked child."""
 
         _multiprocess = True
-        __slots__ = ("_at", "_page")
+        __slots__ = ("_at", "_key", "_page")
 
         def __init__(
             self,
@@ -45,8 +50,9 @@ def value_class(recorder: Recorder) -> type[Any]:
         ) -> None:
             kind = f"gauge_{multiprocess_mode}" if typ == "gauge" else typ
             labels = dict(zip(labelnames, labelvalues, strict=False))
-            key = json.dumps([metric_name, name, labels, help_text], sort_keys=True)
-            cells = recorder.cells(kind, [key.encode()])
+            key = json.dumps([metric_name, name, labels, help_text], sort_keys=True).encode()
+            cells = recorder.cells(kind, [key])
+            self._key = key
             self._page: Any = cells.page
             self._at = cells.at[0]
 
@@ -66,11 +72,21 @@ def value_class(recorder: Recorder) -> type[Any]:
                 value: float = self._page.view[self._at]
                 return value
 
-        def set_exemplar(self, exemplar: Any) -> None:
-            """Exemplars are not kept yet, as in prometheus_client's own multiprocess mode."""
+        def set_exemplar(self, exemplar: Exemplar) -> None:
+            """Keep it in place of the one before."""
+            remark = Remark(exemplar.labels, exemplar.value, float(exemplar.timestamp or 0.0))
+            recorder.remark(EXEMPLAR, self._key, remark)
 
-        def get_exemplar(self) -> None:
-            return None
+        def get_exemplar(self) -> Exemplar | None:
+            remark = recorder.remarked(EXEMPLAR, self._key)
+            if remark is None:
+                return None
+            return Exemplar(dict(remark.labels), remark.value, remark.time)
+
+        @property
+        def cells(self) -> Cells:
+            """Where the number is."""
+            return Cells(self._page, (self._at,))
 
     return CellValue
 
@@ -105,6 +121,9 @@ def _adopt_metric(metric: Any, make: type[Any]) -> None:
             new.set(old.get(), getattr(old, "_timestamp", None))
         else:
             new.inc(old.get())
+            exemplar = old.get_exemplar()
+            if exemplar is not None:
+                new.set_exemplar(exemplar)
         holder[name] = new
 
 
@@ -122,6 +141,12 @@ def _places(metric: Any) -> Iterator[tuple[Any, Any, str, tuple[tuple[str, str],
         yield own, "_sum", f"{name}_sum", ()
         for i, bound in enumerate(metric._upper_bounds):
             yield metric._buckets, i, f"{name}_bucket", (("le", floatToGoString(bound)),)
+
+
+def cells_of(metric: MetricWrapperBase) -> list[Cells]:
+    """Where the numbers of a metric are; none for one that holds no numbers itself."""
+    values = [holder[name] for holder, name, *_ in _places(metric)]
+    return [value.cells for value in values if hasattr(value, "cells")]
 
 
 def remove_own_stock_files() -> None:
@@ -143,4 +168,5 @@ def install(recorder: Recorder) -> None:
     make = value_class(recorder)
     values.ValueClass = make
     adopt(make)
+    unnumbered.install(recorder, cells_of)
     remove_own_stock_files()

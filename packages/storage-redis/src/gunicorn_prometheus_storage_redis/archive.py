@@ -180,7 +180,7 @@ def fold(
             pipe.multi()
             _write(pipe, names, archive, lasting=lasting)
             pipe.zrem(names.instances, instance)
-            pipe.delete(*data)
+            pipe.delete(*data, names.remarks(instance))
             # What was added, for the case that it comes back: the data itself may be damaged.
             write(pipe, names.remains(instance), counts.stored(added, ()))
             for key in names.remains(instance):

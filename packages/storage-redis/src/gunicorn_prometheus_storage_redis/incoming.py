@@ -65,8 +65,12 @@ class Incoming:
     def snapshots(self, instance: str) -> list[Snapshot]:
         """The snapshots, in the name of that instance."""
         return [
-            Snapshot(self.process(name), kind, keys, at, self._values, instance)
-            for (name, kind), (keys, at, _) in self.pages.items()
+            Snapshot(
+                *(self.process(name), kind, keys, at, self._values, instance),
+                # Of gauges their times are published as well, and with them what was removed.
+                removed=True if stride == 2 else None,
+            )
+            for (name, kind), (keys, at, stride) in self.pages.items()
             if keys
         ]
 

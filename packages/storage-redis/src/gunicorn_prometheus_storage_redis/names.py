@@ -3,6 +3,7 @@
 ``<prefix>:<instance>:metric:values``  hash of chunks: the instance's doubles
 ``<prefix>:<instance>:meta:keys``      string: what each of the doubles is, a log that is added to
 ``<prefix>:<instance>:meta:state``     string: length of both, and the instance's processes
+``<prefix>:<instance>:metric:remarks`` hash: exemplars, and what Info and Enum say
 ``<prefix>:all:meta:instances``        sorted set: instances that count, by time of last publish
 ``<prefix>:archive:...``               the same three for the counts of instances that are gone
 ``<prefix>:archive:meta:version``      string: lineage and number of what the archive holds
@@ -52,6 +53,10 @@ class Names:
         """Values, keys and state of one instance."""
         own = f"{self.prefix}:{instance}"
         return f"{own}:metric:values", f"{own}:meta:keys", f"{own}:meta:state"
+
+    def remarks(self, instance: str) -> str:
+        """What the instance says of its series."""
+        return f"{self.prefix}:{instance}:metric:remarks"
 
     def remains(self, instance: str) -> tuple[str, str, str]:
         """Where what was added to the archive of an instance is kept for a while."""

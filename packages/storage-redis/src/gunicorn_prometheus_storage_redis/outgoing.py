@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gunicorn_prometheus_core.gathering import exact_sum, gather
-from gunicorn_prometheus_core.storage import Process, Snapshot
+from gunicorn_prometheus_core.storage import REMARK_KINDS, Process, Snapshot
 
 from . import encoding
 from .counts import ADDED, Counts
 from .encoding import Entry
+from .remarks import Change, OutgoingRemarks
 
 _WASTE = 4096
 
@@ -33,6 +34,7 @@ class Update:
     chunks: Mapping[int, bytes]
     #: None when it is what was stored last.
     state: bytes | None
+    remarks: Change
     #: What will be stored when this has been.
     stored: encoding.Stored
 
@@ -124,6 +126,7 @@ class Outgoing:
         self._wasted = 0
         #: What is known to be stored; None when that isn't known.
         self.stored: encoding.Stored | None = None
+        self.remarks = OutgoingRemarks()
 
     def forget(self) -> None:
         """What is stored is not known any more: the next update is a full one."""
@@ -131,7 +134,8 @@ class Outgoing:
 
     def update(self, snapshots: Iterable[Snapshot]) -> Update:
         """What there is to store, given all snapshots as they are now."""
-        snapshots = list(snapshots)
+        everything = list(snapshots)
+        snapshots = [one for one in everything if one.kind not in REMARK_KINDS]
         added = self._arrange(snapshots)
         if self._wasted > max(_WASTE, len(self._doubles) // 2):
             self._begin()
@@ -142,21 +146,22 @@ class Outgoing:
         offset = len(self._log)
         self._log += frame
         processes = {snapshot.process.name: snapshot.process for snapshot in snapshots}
-        return self._compare(offset, frame, processes.values())
+        remarks = self.remarks.change(everything, full=self.stored is None)
+        return self._compare(offset, processes.values(), remarks)
 
-    def _compare(self, offset: int, frame: bytes, processes: Iterable[Process]) -> Update:
+    def _compare(self, offset: int, processes: Iterable[Process], remarks: Change) -> Update:
         before = self.stored
         size = len(self._doubles)
         state = encoding.state(self._log_name, len(self._log), size, processes)
         chunks = encoding.chunks(self._doubles.tobytes())
         stored = encoding.Stored(chunks, self._log, state)
         if before is None:
-            return Update(True, 0, self._log, chunks, state, stored)
+            return Update(True, 0, self._log, chunks, state, remarks, stored)
         changed = {n: chunk for n, chunk in chunks.items() if before.chunks.get(n) != chunk}
         # After a failure there can be more to add than this time's frame.
         offset = min(offset, len(before.log))
         new_state = None if state == before.state else state
-        return Update(False, offset, self._log[offset:], changed, new_state, stored)
+        return Update(False, offset, self._log[offset:], changed, new_state, remarks, stored)
 
     def _arrange(self, snapshots: Sequence[Snapshot]) -> list[Entry]:
         """Give every key its place; the entries for the log."""

@@ -20,14 +20,18 @@ from gunicorn_prometheus_core.errors import StorageUnavailable
 from gunicorn_prometheus_core.logs import log
 from gunicorn_prometheus_core.storage import Snapshot
 
-from . import archive, encoding
+from . import archive, encoding, remarks
 from .archive import Archive
 from .connection import Redis
 from .encoding import Damaged, State
 from .incoming import Incoming
 from .names import ARCHIVE, Names
+from .remarks import Remarks
 
 _ATTEMPTS = 5
+
+#: What there is of an instance: its data, and the fields of its remarks.
+_Answer = tuple[encoding.Stored | None, dict[bytes, bytes]]
 
 
 @dataclass
@@ -36,6 +40,7 @@ class Other:
 
     score: float
     incoming: Incoming
+    remarks: Remarks
 
 
 class View:
@@ -77,6 +82,7 @@ class View:
             found += one.snapshots
         for name, other in self.others.items():
             found += other.incoming.snapshots(name)
+            found += remarks.snapshots(other.remarks, name)
         return found
 
     def remember(self, seen: Archive) -> None:
@@ -127,6 +133,7 @@ class _Reading:
                 pipe.hgetall(values)
                 pipe.getrange(keys, 0 if self._asked[name] else len(self._log(name)), -1)
                 pipe.get(state)
+                pipe.hgetall(names.remarks(name))
             if self._asked_archive:
                 archive.ask(pipe, names.data(ARCHIVE))
                 pipe.zrange(names.folded, 0, -1, withscores=True)
@@ -135,7 +142,7 @@ class _Reading:
         version = replies.pop(0)
         scores = dict(zip(known, replies.pop(0), strict=True))
         folded = {name for name, when in scores.items() if when is not None}
-        stored = {name: archive.answer(replies) for name in asked}
+        stored = {name: (archive.answer(replies), replies.pop(0)) for name in asked}
         self.me_folded = self._me in folded and self._me not in index
         self._take_archive(version, folded, replies)
         self._take_others(index, stored)
@@ -163,9 +170,7 @@ class _Reading:
         else:
             self.with_archive = True
 
-    def _take_others(
-        self, index: dict[str, float], stored: dict[str, encoding.Stored | None]
-    ) -> None:
+    def _take_others(self, index: dict[str, float], stored: dict[str, _Answer]) -> None:
         before = self._before.others
         # Whose counts are in an archive that we have; the server may list them all the same if it
         # has fallen back to an older state.
@@ -179,7 +184,7 @@ class _Reading:
             elif old is not None and old.score > score:
                 self.others[name] = old  # the server has an older state than we
             else:
-                self._take(name, score, old, stored[name])
+                self._take(name, score, old, *stored[name])
         for name, old in before.items():
             if name not in index and name not in folded:
                 self.others[name] = old
@@ -188,7 +193,12 @@ class _Reading:
             del self.wanted[name]
 
     def _take(
-        self, name: str, score: float, old: Other | None, stored: encoding.Stored | None
+        self,
+        name: str,
+        score: float,
+        old: Other | None,
+        stored: encoding.Stored | None,
+        fields: dict[bytes, bytes],
     ) -> None:
         anew = self._asked[name] or old is None
         incoming = Incoming() if old is None or anew else old.incoming
@@ -197,7 +207,7 @@ class _Reading:
                 raise Damaged("nothing is there")
             if incoming.is_continued_by(State.parse(stored.state)):
                 incoming.take(stored.chunks, stored.log, stored.state)
-                self.others[name] = Other(score, incoming)
+                self.others[name] = Other(score, incoming, remarks.read(fields))
             else:
                 self.wanted[name] = True
         except Damaged as error:

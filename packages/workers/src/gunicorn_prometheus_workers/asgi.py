@@ -112,6 +112,7 @@ class _Request:
                 self._sent += len(message.get("body") or b"")
         elif kind == "http.response.start" and not self._status:
             self._status = status = message["status"]
+            self._requests.responding(self._scope)
             # Servers drop what an application sends otherwise.
             self._has_body = self._method != "HEAD" and status not in _NO_BODY
         return self._send(message)

@@ -10,7 +10,7 @@ from typing import Any
 from gunicorn.http.body import LengthReader
 from gunicorn.http.errors import ParseException
 
-from . import _gunicorn, sizes
+from . import _gunicorn, exemplars, sizes
 from .requests import CLIENT_GONE, Requests
 
 _GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN})
@@ -21,6 +21,8 @@ _TAKEN_OVER = 101
 def install(worker: Any, requests: Requests) -> None:
     """Record the requests of this worker, in its process, besides calling the user's hooks."""
     sizes.count_sendfile()
+    if exemplars.TRACING in sys.modules:
+        exemplars.note_traces(requests.trouble)
     hooks = Hooks(requests)
     debug = _gunicorn.logs_debug(worker.log)
     _gunicorn.add_hooks(worker.cfg, hooks.pre_request, hooks.post_request, debug=debug)
@@ -32,6 +34,7 @@ class Hooks:
     def __init__(self, requests: Requests) -> None:
         self._requests = requests
         self._begin, self._end = requests.begin, requests.end
+        self._traced = exemplars.TRACING in sys.modules
         self._excluded = requests.excluded
 
     def pre_request(self, worker: Any, req: Any) -> None:
@@ -67,6 +70,8 @@ class Hooks:
             if type(reader) is not LengthReader:
                 sent += reader.sent
             read = length - reader.length
+            if self._traced and (trace := getattr(req, "_gunicorn_prometheus_trace", None)):
+                environ.setdefault(exemplars.TRACE, trace)
         except Exception as error:  # noqa: BLE001  the border to the request; counted and logged
             self._requests.abandon()
             self._requests.trouble(error)

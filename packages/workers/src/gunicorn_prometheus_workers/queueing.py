@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from gunicorn_prometheus_core import catalogue
 from gunicorn_prometheus_core.recording import Recorder, sample_keys
 
+from .routing import Context
+
 #: Below: seconds since 1970; then milli-, micro- and nanoseconds, which can't be mistaken for one
 #: another for thousands of years.
 _UNITS = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6), (1e20, 1e9))
@@ -43,6 +45,14 @@ def stamp_in(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
         if name in _HEADERS:
             return value.decode("latin-1")
     return None
+
+
+def stamp_of(context: Context) -> str | None:
+    """The header of a proxy's time in an environ or a scope."""
+    headers = context.get("headers")
+    if headers is not None:
+        return stamp_in(headers)
+    return context.get("HTTP_X_REQUEST_START") or context.get("HTTP_X_QUEUE_START")
 
 
 class Distribution:

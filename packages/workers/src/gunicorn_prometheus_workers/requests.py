@@ -16,8 +16,10 @@ from gunicorn_prometheus_core.recording import Page, Recorder, sample_keys
 from gunicorn_prometheus_core.settings import Settings
 
 from .counters import Counters, Failures, known, single
+from .exemplars import Exemplars
 from .labels import OTHER, Endpoints, excluding, method_label
-from .queueing import Distribution, QueueTimes, stamp_in
+from .natively import NativeDurations
+from .queueing import Distribution, QueueTimes, stamp_of
 from .routing import ERROR, Context, Resolver, Routes, everywhere, unknown
 
 _BYTES = catalogue.SIZE_BYTES
@@ -51,6 +53,9 @@ class Requests:
         if self._routes is not None:
             self._find_route = self._routes.find
         self._queue = QueueTimes(recorder) if settings.queue_time else None
+        self._exemplars = Exemplars(recorder) if settings.exemplars else None
+        self._native = NativeDurations(recorder) if settings.native_histograms else None
+        self._detailed = settings.exemplars or settings.native_histograms
         #: Tells of a path whether its requests are not to be recorded; None if all are.
         self.excluded = excluding(settings.excluded_paths)
         #: By method, route or path, and status as they come, for those that are their own labels.
@@ -101,11 +106,7 @@ class Requests:
         # The request itself comes last: whoever sees it counted sees all of it.
         if self._queue is not None:
             try:
-                headers = context.get("headers")  # of a scope
-                if headers is not None:
-                    stamp = stamp_in(headers)
-                else:
-                    stamp = context.get("HTTP_X_REQUEST_START") or context.get("HTTP_X_QUEUE_START")
+                stamp = stamp_of(context)
                 if stamp is not None:
                     self._queue.observe(stamp, elapsed)
             except Exception as defect:  # noqa: BLE001  the border to the request; counted and logged
@@ -121,10 +122,13 @@ class Requests:
                 row = self._row(method, path, status, route)
             page, duration_sum, durations, read_sum, reads, sent_sum, sents = row
             gauge, at = self._in_progress
+            bucket = durations[bisect_left(self._seconds, elapsed)]
+            if self._detailed:
+                self._detail(bucket, duration_sum, elapsed, started, context)
             self._acquire()
             try:
                 view = page.view
-                view[durations[bisect_left(self._seconds, elapsed)]] += 1.0
+                view[bucket] += 1.0
                 view[duration_sum] += elapsed
                 view[reads[bisect_left(_BYTES, read)]] += 1.0
                 view[sents[bisect_left(_BYTES, sent)]] += 1.0
@@ -137,6 +141,14 @@ class Requests:
         except Exception as defect:  # noqa: BLE001  the border to the request; counted and logged
             self.abandon()
             self.trouble(defect)
+
+    def responding(self, context: Context) -> None:
+        """The application begins to answer; a span of OpenTelemetry's is over when it has."""
+        if self._exemplars is not None:
+            try:
+                self._exemplars.remember(context)
+            except Exception as defect:  # noqa: BLE001  the border to the request
+                self.trouble(defect)
 
     def distribution(self, family: catalogue.Family) -> Distribution:
         """A histogram without labels, to record into."""
@@ -208,6 +220,17 @@ class Requests:
             route = None
         self._failures.count(family, method, path, status, type(error), route)
 
+    def _detail(
+        self, bucket: int, duration_sum: int, elapsed: float, started: float, context: Context
+    ) -> None:
+        try:
+            if self._native is not None:
+                self._native.observe(duration_sum, elapsed)
+            if self._exemplars is not None:
+                self._exemplars.observe(bucket, elapsed, started + elapsed, context)
+        except Exception as defect:  # noqa: BLE001  the border to the request; counted and logged
+            self.trouble(defect)
+
     def _row(self, method: str, path: str, status: int, route: str | None) -> _Row:
         method_text = method_label(method)
         endpoint = self._endpoints.label(path, status, route)
@@ -231,6 +254,10 @@ class Requests:
         cells = self._recorder.cells("histogram", [*duration, *read, *sent])
         page, at = cells.page, cells.at
         first, second = len(duration), len(duration) + len(read)
+        if self._exemplars is not None:
+            self._exemplars.place(duration[1:], at[1:first])
+        if self._native is not None:
+            self._native.place(at[0], {**route, "status": status})
         return (
             *(page, at[0], at[1:first]),
             *(at[first], at[first + 1 : second]),
