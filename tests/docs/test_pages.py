@@ -26,7 +26,7 @@ OF_EXAMPLES = {
     "GUNICORN_PROMETHEUS_SQLITE_PATH",
     "GUNICORN_PROMETHEUS_SQLITE_TTL_SECONDS",
 }
-GENERATED = ("README.md", "docs/metrics.md", "docs/settings.md")
+GENERATED = ("README.md", "docs/metrics.md", "docs/settings.md", "docs/alerts-and-dashboards.md")
 
 
 def generate(repository: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -91,7 +91,8 @@ def test_every_metric_that_is_named_exists(pages: dict[str, str]) -> None:
         for suffix in ("bucket", "count", "sum")
     }
     for page, text in pages.items():
-        named = set(re.findall(r"\bgunicorn_(?!prometheus|metrics_)[a-z_]+[a-z]\b", text))
+        own = re.sub(r"\w+:gunicorn_\w+:\w+", "", text)  # without what rules record
+        named = set(re.findall(r"\bgunicorn_(?!prometheus|metrics_)[a-z_]+[a-z]\b", own))
         assert named <= known, page
 
 
