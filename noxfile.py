@@ -16,7 +16,7 @@ from packaging.version import Version
 
 nox.needs_version = ">=2026.2"
 nox.options.sessions = ["lint", "types", "tests", "whole", "alone", "oldest_newest"]
-nox.options.sessions += ["docs", "examples", "plugins", "release"]
+nox.options.sessions += ["docs", "monitoring", "examples", "plugins", "release"]
 nox.options.error_on_external_run = True
 nox.options.default_venv_backend = "virtualenv"  # uv would not read pip's configuration
 
@@ -217,6 +217,13 @@ def docs(session: nox.Session) -> None:
     """Check the documentation: its examples run."""
     install_everything(session, *group("test"))
     pytest(session, "tests/docs")
+
+
+@nox.session(requires=["build"])
+def monitoring(session: nox.Session) -> None:
+    """Check the rules for Prometheus and the dashboards for Grafana."""
+    install(session, "gunicorn-prometheus-core", *group("monitoring"))
+    pytest(session, "tests/monitoring", "-n", "2")
 
 
 @nox.session(requires=["build"])
