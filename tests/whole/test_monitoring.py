@@ -235,7 +235,7 @@ def trouble_with(store: Prometheus, panel: dict[str, Any], job: str) -> Iterator
         named = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
         for transformation in panel.get("transformations", ()):
             renamed = transformation["options"].get("renameByName", {})
-            named |= {name for name in renamed if not name.startswith("Value #")}
+            named |= {name for name in renamed if not name.startswith("Value")}
         if not found:
             yield f"{panel['title']}: nothing for {expr}"
         elif not all(named <= labels.keys() for labels in found):

@@ -214,8 +214,10 @@ def _stat(panel: Panel) -> Json:
 
 def _table(panel: Panel) -> Json:
     by_name = {"id": "byName"}
-    named = zip(ascii_uppercase, panel.queries, strict=False)
-    columns = {f"Value #{letter}": query.legend for letter, query in named}
+    # As the data source calls what it gives.
+    named = [f"Value #{letter}" for letter in ascii_uppercase] if panel.queries[1:] else ["Value"]
+    legends = (query.legend for query in panel.queries)
+    columns = dict(zip(named, legends, strict=False))
     order = {name: place for place, name in enumerate([*dict(panel.rows), *columns])}
     organized = {
         "renameByName": dict(panel.rows) | columns,
