@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from gunicorn_prometheus_core.catalogue import FAMILIES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDER = REPOSITORY / "deploy/grafana/dashboards"
+PROVISIONING = REPOSITORY / "deploy/grafana/provisioning"
 GENERATE = REPOSITORY / "deploy/grafana/source/generate.py"
 SCHEMA = Path(__file__).with_name("schema")
 PAGE = REPOSITORY / "docs/alerts-and-dashboards.md"
@@ -96,6 +98,15 @@ def test_every_metric_is_on_a_dashboard_or_left_out_for_a_reason(families_in):
 
 
 # For Grafana
+
+
+def test_grafana_is_told_of_prometheus_and_of_the_dashboards():
+    told = [yaml.safe_load(path.read_text()) for path in sorted(PROVISIONING.glob("*/*.yml"))]
+    (dashboards,), (source,) = told[0]["providers"], told[1]["datasources"]
+    assert source["type"] == "prometheus"
+    assert f"| `{FOLDER.relative_to(REPOSITORY)}` | `{dashboards['options']['path']}` |" in (
+        PAGE.read_text()
+    )
 
 
 @each

@@ -34,6 +34,9 @@ RULES = sorted((REPOSITORY / "deploy/prometheus/rules").glob("*.yml"))
 DASHBOARDS = sorted((REPOSITORY / "deploy/grafana/dashboards").glob("*.json"))
 COMMAND = Path(sysconfig.get_path("scripts"), "gunicorn-prometheus-exporter")
 
+#: All of it is one run, which the last test brings to its end.
+pytestmark = pytest.mark.xdist_group("monitoring")
+
 #: Of panels, what can't be had on an older Gunicorn.
 SINCE = {"Dirty workers": 25}
 
