@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -105,6 +106,10 @@ class Demo:
 
     def __init__(self, folder: Path) -> None:
         self._output = folder / "demo.log"
+        self._stack = contextlib.ExitStack()
+        for port in (8000, 9091):  # or another demo, begun at the same time, might want them
+            with contextlib.suppress(OSError):
+                self._stack.enter_context(socket.create_server(("127.0.0.1", port)))
         with self._output.open("w") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-B", REPOSITORY / "examples/demo/run.py"],
@@ -132,6 +137,7 @@ class Demo:
         return psutil.Process(self._process.pid).children()[0]
 
     def close(self) -> None:
+        self._stack.close()
         self._process.send_signal(signal.SIGINT)
         try:
             self._process.wait(30)
