@@ -70,6 +70,8 @@ TROUBLES = Row(
                 errors("gunicorn_exporter_pages_quarantined_total", "corrupt pages"),
                 errors("gunicorn_exporter_series_dropped_total", "series without room"),
                 errors("gunicorn_exporter_access_errors_total", "certificates and users"),
+                errors("gunicorn_exporter_settings_errors_total", "settings"),
+                errors("gunicorn_exporter_answer_errors_total", "other answers"),
             ),
         ),
         Panel(
