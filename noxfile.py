@@ -16,7 +16,8 @@ from packaging.version import Version
 
 nox.needs_version = ">=2026.2"
 nox.options.sessions = ["lint", "types", "tests", "whole", "alone", "oldest_newest"]
-nox.options.sessions += ["docs", "site", "examples", "plugins", "release"]
+nox.options.sessions += ["docs", "site", "monitoring", "manifests"]
+nox.options.sessions += ["examples", "plugins", "release"]
 nox.options.error_on_external_run = True
 nox.options.default_venv_backend = "virtualenv"  # uv would not read pip's configuration
 
@@ -243,6 +244,13 @@ def site(session: nox.Session) -> None:
         return
     session.run("mkdocs", "build", "--strict", "--clean", "--quiet")
     session.run("python", "docs/_site/check.py", "site")
+
+
+@nox.session(requires=["build"])
+def monitoring(session: nox.Session) -> None:
+    """Check the rules for Prometheus and the dashboards for Grafana."""
+    install(session, "gunicorn-prometheus-core", *group("monitoring"))
+    pytest(session, "tests/monitoring", "-n", "2")
 
 
 @nox.session(requires=["build"])

@@ -10,15 +10,23 @@ written by hand.
 import argparse
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from gunicorn_prometheus_core.catalogue import FAMILIES, RESTART_TYPES, Family
 from gunicorn_prometheus_core.settings import DECLARATIONS, ROOT, default, shown
 from gunicorn_prometheus_exporter.commands import parser
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-PAGES = ("docs/reference/commands.md", "docs/reference/metrics.md", "docs/reference/settings.md")
+PAGES = (
+    "docs/reference/commands.md",
+    "docs/reference/metrics.md",
+    "docs/reference/settings.md",
+    "docs/how-to/alerts-and-dashboards.md",
+)
 
 CAUSES = {
     "reload": "HUP, or `reload` found a changed file",
@@ -144,7 +152,45 @@ def arguments(command: str) -> str:
     return table(("argument", "meaning"), rows)
 
 
+def rules(kind: str) -> Iterator[dict[str, Any]]:
+    """The rules for Prometheus that are of this kind: alert or record."""
+    for path in sorted((REPOSITORY / "deploy/prometheus/rules").glob("*.yml")):
+        for group in yaml.safe_load(path.read_text())["groups"]:
+            yield from (rule for rule in group["rules"] if kind in rule)
+
+
+def expression(rule: dict[str, Any]) -> str:
+    """What a rule computes, as code on one line."""
+    return code(" ".join(rule["expr"].split()))
+
+
+def alerts() -> str:
+    """Every alert, with its page."""
+    rows = (
+        (
+            f"[{rule['alert']}](../runbooks/{rule['alert']}.md)",
+            rule["labels"]["severity"],
+            rule.get("for", "at once"),
+            expression(rule),
+        )
+        for rule in rules("alert")
+    )
+    return table(("alert", "severity", "after", "when"), rows)
+
+
+def records() -> str:
+    """Every series that is recorded; those of one name are told apart by their labels."""
+    rows: dict[str, str] = {}
+    for rule in rules("record"):
+        labels = "".join(f" {label}={value!r}" for label, value in rule.get("labels", {}).items())
+        more = expression(rule) + labels
+        rows[rule["record"]] = ", ".join(filter(None, (rows.get(rule["record"]), more)))
+    return table(("series", "is"), ((code(name), what) for name, what in rows.items()))
+
+
 TABLES = {
+    "alerts": alerts,
+    "records": records,
     "settings": settings,
     "commands": commands,
     **{f"arguments, {name}": lambda name=name: arguments(name) for name in parsers()},

@@ -32,6 +32,7 @@ GENERATED = (
     "docs/reference/commands.md",
     "docs/reference/metrics.md",
     "docs/reference/settings.md",
+    "docs/how-to/alerts-and-dashboards.md",
 )
 
 
@@ -98,7 +99,8 @@ def test_every_metric_that_is_named_exists(pages: dict[str, str]) -> None:
         for suffix in ("bucket", "count", "sum")
     }
     for page, text in pages.items():
-        named = set(re.findall(r"\bgunicorn_(?!prometheus|metrics_)[a-z_]+[a-z]\b", text))
+        own = re.sub(r"\w+:gunicorn_\w+:\w+", "", text)  # without what rules record
+        named = set(re.findall(r"\bgunicorn_(?!prometheus|metrics_)[a-z_]+[a-z]\b", own))
         if page == "docs/how-to/from-0.2.md":
             named -= {f"{name}_total" for name in DOCUMENTED}  # as 0.2.4 called them
         assert named <= known, page

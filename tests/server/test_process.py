@@ -275,8 +275,9 @@ def test_sockets_for_another_process_are_left_alone(by_hand, directory, until):
 
 
 def families(text):
+    told = ("gunicorn_sidecar", "gunicorn_exporter_directory")
     return {line.split()[0]: float(line.split()[1]) for line in text.decode().splitlines()
-            if line.startswith("gunicorn_sidecar")}  # fmt: skip
+            if line.startswith(told)}  # fmt: skip
 
 
 def test_the_sidecar_tells_of_itself_and_of_the_directory(by_hand, directory, until):
@@ -291,6 +292,11 @@ def test_the_sidecar_tells_of_itself_and_of_the_directory(by_hand, directory, un
     files = [path.stat().st_size for path in directory.iterdir()]
     assert told["gunicorn_sidecar_multiproc_files_count"] == len(files)
     assert told["gunicorn_sidecar_multiproc_dir_size_bytes"] == sum(files)
+    system = os.statvfs(directory)
+    size = told["gunicorn_exporter_directory_size_bytes"]
+    assert size == system.f_blocks * system.f_frsize
+    left = told["gunicorn_exporter_directory_available_bytes"]
+    assert left == pytest.approx(system.f_bavail * system.f_frsize, abs=size / 10)
     assert 0 <= told["gunicorn_sidecar_uptime_seconds"] < 60
     assert "gunicorn_sidecar_redis_connected" not in told
     (directory / "more").write_bytes(b"x" * 1000)

@@ -434,6 +434,20 @@ EXPORTER_BIND_FAILURES = Family(
     "merged",
     "Attempts at opening the metrics port that failed.",
 )
+EXPORTER_DIRECTORY_SIZE = Family(
+    "gunicorn_exporter_directory_size_bytes",
+    "gauge",
+    (),
+    "collected",
+    "Size of the file system that the pages are in.",
+)
+EXPORTER_DIRECTORY_AVAILABLE = Family(
+    "gunicorn_exporter_directory_available_bytes",
+    "gauge",
+    (),
+    "collected",
+    "Space that is left to the pages in the file system that they are in.",
+)
 EXPORTER_STORAGE_UP = Family(
     "gunicorn_exporter_storage_up",
     "gauge",

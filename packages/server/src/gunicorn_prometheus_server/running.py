@@ -25,6 +25,7 @@ from .guard import Guard
 from .page import Page
 from .publishing import Health, Shared
 from .refusals import Refusals
+from .room import Room
 from .scrapes import Scrapes
 from .serving import serve, stand_by
 from .status import Status
@@ -65,7 +66,8 @@ def run(
             stack.callback(shared.stop)
         if listen is None:
             return asyncio.run(stand_by(parent))
-        every = installed_collectors(recorder) | dict(collectors(shared))
+        every = installed_collectors(recorder) | {"room": Room(directory)}
+        every |= collectors(shared)
         if shared is not None:
             every["storage"] = Health(shared)
         exposition = Exposition(shared or pages, every)

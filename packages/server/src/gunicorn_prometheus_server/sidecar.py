@@ -24,6 +24,7 @@ from gunicorn_prometheus_core.storage import Process, Snapshot, Storage
 
 from . import access
 from .publishing import Shared
+from .room import Room
 from .running import Collectors, log_like_gunicorn, run
 
 #: Descriptor of the first socket that systemd has opened for a service.
@@ -53,7 +54,9 @@ def sidecar(settings: Settings) -> None:
         log.warning("%s: is not there yet", settings.said("multiproc_dir"))
 
     def collectors(shared: Shared | None) -> Mapping[str, Collector]:
-        return {"sidecar": About(directory, settings.sidecar_update_interval, shared, begun)}
+        about = About(directory, settings.sidecar_update_interval, shared, begun)
+        # The room that matters is where the server records, not where our own counts are.
+        return {"sidecar": about} | ({} if directory is None else {"room": Room(directory)})
 
     with contextlib.ExitStack() as stack:
         _serve(settings, stack, collectors, listen=_listen_when_possible)
