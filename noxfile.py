@@ -11,10 +11,12 @@ import os
 from pathlib import Path
 
 import nox
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 nox.needs_version = ">=2026.2"
 nox.options.sessions = ["lint", "types", "tests", "whole", "alone", "oldest_newest"]
-nox.options.sessions += ["docs", "examples"]
+nox.options.sessions += ["docs", "examples", "plugins", "release"]
 nox.options.error_on_external_run = True
 nox.options.default_venv_backend = "virtualenv"  # uv would not read pip's configuration
 
@@ -133,9 +135,12 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(requires=["build"], reuse_venv=True)
 def types(session: nox.Session) -> None:
-    """Check the types of all sources with mypy, strictly."""
+    """Check all sources with mypy, strictly, and that core tells others every type it has."""
     install_everything(session, *group("types"))
     session.run("mypy")
+    # Elsewhere than beside the sources, or it takes those for the package.
+    with session.chdir(session.create_tmp()):
+        session.run("pyright", "--verifytypes", "gunicorn_prometheus_core", "--ignoreexternal")
 
 
 @nox.session(requires=["build"])
@@ -155,12 +160,56 @@ def whole(session: nox.Session) -> None:
     pytest(session, "tests/whole", "-n", "2", "--dist", "loadgroup")
 
 
+def lowest(distribution: str) -> list[str]:
+    """Return the lowest versions that a distribution of ours, and those it needs, allow others."""
+    found: dict[str, Version] = {}
+    seen, wanted = set(), [distribution]
+    while wanted:
+        name = wanted.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        for text in nox.project.load_toml(FOLDERS[name] / "pyproject.toml")["project"][
+            "dependencies"
+        ]:
+            needed = Requirement(text)
+            if needed.name in FOLDERS:
+                wanted.append(needed.name)
+                continue
+            (low,) = (Version(one.version) for one in needed.specifier if one.operator == ">=")
+            found[needed.name] = max(low, found.get(needed.name, low))
+    return [f"{name}=={version}" for name, version in sorted(found.items())]
+
+
 @nox.session(requires=["build"])
+@nox.parametrize("versions", ["lowest", "newest"], ids=["lowest", "newest"])
 @nox.parametrize("distribution", list(FOLDERS), ids=list(FOLDERS))
-def alone(session: nox.Session, distribution: str) -> None:
-    """Import every module of one distribution, installed without extras or test tools."""
-    install(session, distribution)
+def alone(session: nox.Session, distribution: str, versions: str) -> None:
+    """Import every module of one distribution, installed without extras or test tools.
+
+    With the lowest versions that its metadata allows its tests run, too; `tests` is for the newest.
+    """
+    bounds = lowest(distribution) if versions == "lowest" else []
+    install(session, distribution, *bounds)
     session.run("python", "scripts/import_modules.py", distribution)
+    package = distribution.removeprefix("gunicorn-prometheus-")
+    if bounds and package in PACKAGES:
+        install(session, distribution, *bounds, *TESTED_WITH.get(package, []), *group("test"))
+        pytest(session, f"tests/{package}", "-m", "not newest")
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Check versions, changelogs, and what our distributions ask of each other."""
+    session.install("packaging>=24", "tomli; python_version < '3.11'")
+    session.run("python", "scripts/check_release.py", *session.posargs)
+
+
+@nox.session
+def plugins(session: nox.Session) -> None:
+    """Test the examples of parts by others: built, and installed into environments of their own."""
+    session.install(*group("test"))
+    pytest(session, "tests/plugins")
 
 
 @nox.session(requires=["build"])

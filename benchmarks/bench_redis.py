@@ -25,7 +25,8 @@ from gunicorn_prometheus_core.exposition import Exposition
 from gunicorn_prometheus_core.settings import Settings
 from gunicorn_prometheus_core.text import TEXT_0_0_4
 from gunicorn_prometheus_storage_mmap.backend import MmapBackend
-from gunicorn_prometheus_storage_redis.backend import RedisBackend, RedisStorage
+from gunicorn_prometheus_storage_redis.backend import RedisBackend
+from gunicorn_prometheus_storage_redis.storage import RedisStorage
 
 HOSTS, WORKERS, SETS = 3, 4, 1_000
 SCRAPES = 15

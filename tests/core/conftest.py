@@ -110,6 +110,8 @@ class StockFolder:
             def collect(self):
                 return MultiProcessCollector.merge(counted)
 
+        if escaping == "underscores":  # as older clients do, without a word for it
+            return exposition.generate_latest(Registry())
         return exposition.generate_latest(Registry(), escaping=escaping)
 
 

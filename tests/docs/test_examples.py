@@ -6,8 +6,8 @@ A block is what its fence says:
 * `bash server` is started and runs until the end of the page; what follows waits until it listens
 * `bash clone` is run in the root of this repository, with a new virtual environment that what
   follows on the page uses, too
-* `python` or `yaml` that begins with a comment such as `# name.py` becomes that file; other
-  `python` is run
+* `python`, `yaml` or `toml` that begins with a comment such as `# name.py` becomes that file;
+  other `python` is run
 * everything else (`console`, `text`, `yaml`, ...) is to be read
 
 The ports 8000, 9091 and 9092, and the directory /run/metrics, are replaced by free ones.
@@ -39,8 +39,14 @@ PAGES = {
         "shop_order_seconds_count 2.0\n",
         "shop_waiting ",
     ],
+    "docs/backends.md": [
+        "\tfrom the environment\n",
+        " passed in ",
+        "gunicorn_exporter_storage_up 1.0",
+    ],
     "docs/coming-from-0.2.md": [],
     "docs/commands.md": ["\ngunicorn-prometheus-core\t"],
+    "docs/installing.md": [],
     "docs/metrics.md": [],
     "docs/requests.md": [
         'endpoint="/users/{name}",method="GET",status="200"} 2.0\n',
@@ -121,8 +127,8 @@ class Reader:
                 bin_folder = self._venv / "bin"
                 self._environment["PATH"] = f"{bin_folder}:{self._environment['PATH']}"
                 self._run(text, self._repository)
-            case ("python" | "yaml") as language, "":
-                named = re.match(r"# ([\w.]+\.(?:py|yml))\n", text)
+            case ("python" | "yaml" | "toml") as language, "":
+                named = re.match(r"# ([\w.]+\.(?:py|yml|toml))\n", text)
                 if named is not None:
                     (self._folder / named[1]).write_text(text)
                 elif language == "python":

@@ -20,6 +20,12 @@ from gunicorn_prometheus_core.catalogue import FAMILIES
 from gunicorn_prometheus_core.configuration import FILE_VARIABLE
 from gunicorn_prometheus_core.settings import DECLARATIONS
 
+#: Settings that the examples of storage backends declare.
+OF_EXAMPLES = {
+    "GUNICORN_PROMETHEUS_FOLDER_PATH",
+    "GUNICORN_PROMETHEUS_SQLITE_PATH",
+    "GUNICORN_PROMETHEUS_SQLITE_TTL_SECONDS",
+}
 GENERATED = ("README.md", "docs/metrics.md", "docs/settings.md")
 
 
@@ -85,14 +91,14 @@ def test_every_metric_that_is_named_exists(pages: dict[str, str]) -> None:
         for suffix in ("bucket", "count", "sum")
     }
     for page, text in pages.items():
-        named = set(re.findall(r"\bgunicorn_(?!prometheus)[a-z_]+[a-z]\b", text))
+        named = set(re.findall(r"\bgunicorn_(?!prometheus|metrics_)[a-z_]+[a-z]\b", text))
         assert named <= known, page
 
 
 def test_every_setting_that_is_named_exists(pages: dict[str, str]) -> None:
     known = {declared.variable for declared in DECLARATIONS.values()}
     known |= {f"{declared.variable}_FILE" for declared in DECLARATIONS.values() if declared.secret}
-    known |= {FILE_VARIABLE}
+    known |= {FILE_VARIABLE} | OF_EXAMPLES
     pattern = r"\b(?:GUNICORN_PROMETHEUS|PROMETHEUS|REDIS|SIDECAR|CLEANUP)_[A-Z_]*[A-Z]\b"
     for page, text in pages.items():
         assert set(re.findall(pattern, text)) <= known, page

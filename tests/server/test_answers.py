@@ -19,6 +19,7 @@ def samples(body, parse=parser.text_string_to_metric_families):
     }
 
 
+@pytest.mark.newest
 def test_the_metrics_of_the_application_are_served(server):
     status, headers, body = server.ask()
     assert status == 200
@@ -39,6 +40,7 @@ def test_a_scrape_shows_itself(server):
     assert counts == [1, 2, 3]
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize(
     ("accept", "content_type"),
     [
@@ -98,6 +100,7 @@ def test_the_body_is_compressed_if_that_is_accepted(server, accepted, compressed
     assert samples(text)["jobs_total", "x"] == 3
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize(
     ("query", "names"),
     [

@@ -1,3 +1,4 @@
+import asyncio
 import contextlib
 import http.client
 import os
@@ -11,6 +12,7 @@ import pytest
 
 from gunicorn_prometheus_core.settings import Settings
 from gunicorn_prometheus_server import health
+from gunicorn_prometheus_server.connection import accept
 
 
 def is_gone(pid):
@@ -368,3 +370,19 @@ def test_health_by_tls_with_certificates_and_with_users(start, certificates, tex
     assert not health.ask(settings, seconds=0.2)[0]
     server.process.send_signal(signal.SIGCONT)
     assert "refused a client" not in server.log
+
+
+def test_a_client_that_comes_as_accepting_ends_is_left_to_who_accepts_next():
+    async def end_as_one_comes(listener):
+        accepting = asyncio.create_task(accept(listener))
+        await asyncio.sleep(0)
+        with socket.create_connection(listener.getsockname()):
+            # Called after the reader that finds the client, and before what waits for it goes on.
+            asyncio.get_running_loop().call_later(0, accepting.cancel)
+            with pytest.raises(asyncio.CancelledError):
+                await accepting
+            listener.accept()[0].close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        asyncio.run(end_as_one_comes(listener))

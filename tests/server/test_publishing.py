@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from array import array
+from dataclasses import replace
 
 import pytest
 
-from gunicorn_prometheus_core.errors import StorageUnavailable
+from gunicorn_prometheus_core.errors import SettingsError, StorageUnavailable
 from gunicorn_prometheus_core.exposition import Exposition
 from gunicorn_prometheus_core.recording import key
 from gunicorn_prometheus_core.settings import Settings
@@ -31,6 +32,9 @@ def counted(value, instance):
 class Backend:
     """A backend of a third party."""
 
+    protocol = 1
+    capabilities = frozenset({"retires"})
+    options = ()
     instance = "here"
 
     def __init__(self):
@@ -38,6 +42,12 @@ class Backend:
         self.trouble = None
         self.others = [counted(5.0, "there")]
         self.threads = set()
+        self.opened = 0
+
+    def open(self, settings, directory):
+        self.opened += 1
+        self._act()
+        return self
 
     def _act(self):
         self.threads.add(threading.current_thread().name)
@@ -74,10 +84,13 @@ def defect():
 class Exporter:
     """What the program puts together."""
 
-    def __init__(self, directory, backend):
+    def __init__(self, directory, backend, **more):
         self.backend = backend
-        settings = Settings(publish_seconds=0.05, storage_timeout_seconds=PATIENCE)
-        self.shared = Shared(MmapStorage(str(directory)), backend, settings, Recorder())
+        settings = Settings(
+            publish_seconds=0.05, storage_timeout_seconds=PATIENCE, storage="theirs", **more
+        )
+        pages = MmapStorage(str(directory))
+        self.shared = Shared(pages, backend, settings, str(directory), Recorder())
         self._exposition = Exposition(self.shared, {"storage": Health(self.shared)})
         self.shared.start()
 
@@ -165,3 +178,115 @@ def test_while_somebody_else_records_the_instance_is_not_retired(directory, unti
     monkeypatch.setattr(MmapStorage, "processes", lambda _: living)
     exporter.stop()
     assert exporter.backend.retired == []
+
+
+def test_with_scope_instance_others_are_not_asked_for(directory, until):
+    exporter = Exporter(directory, Backend(), scope="instance")
+    try:
+        until(lambda: exporter.scrape()["gunicorn_exporter_storage_up"] == "1.0")
+        assert "others_total" not in exporter.scrape()
+        assert exporter.shared.instance == ""
+        assert exporter.backend.published
+    finally:
+        exporter.stop()
+
+
+def test_one_that_cannot_retire_is_not_asked_to(directory, until):
+    exporter = Exporter(directory, Backend())
+    exporter.backend.capabilities = frozenset()
+    until(lambda: exporter.backend.published)
+    exporter.stop()
+    assert (exporter.backend.retired, exporter.backend.closed) == ([], True)
+
+
+# Whatever a backend does, this host's values are served, and the fault is named
+
+
+def misconfigured():
+    raise SettingsError("THEIR_SETTING=1 (from the environment): must be 2")
+
+
+def hangs(held):
+    return lambda: held.wait(20)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        (unavailable, "it is away"),
+        (misconfigured, "THEIR_SETTING=1 (from the environment): must be 2"),
+        (defect, "the storage backend theirs failed"),
+    ],
+)
+def test_one_that_cannot_be_opened_is_tried_again(directory, until, caplog, trouble, words):
+    backend = Backend()
+    backend.trouble = trouble
+    exporter = Exporter(directory, backend)
+    try:
+        until(lambda: backend.opened > 2)
+        found = exporter.scrape()
+        assert found['jobs_total{q="x"}'] == "3.0"
+        assert found["gunicorn_exporter_storage_up"] == "0.0"
+        (said,) = [one.getMessage() for one in caplog.records if one.levelname == "ERROR"]
+        assert words in said
+        backend.trouble = None
+        until(lambda: exporter.scrape()["gunicorn_exporter_storage_up"] == "1.0")
+        assert exporter.scrape()["others_total"] == "5.0"
+    finally:
+        backend.trouble = None
+        exporter.stop()
+
+
+def test_one_that_hangs_while_it_is_opened_delays_one_scrape(directory, until):
+    backend, held = Backend(), threading.Event()
+    backend.trouble = hangs(held)
+    exporter = Exporter(directory, backend)
+    try:
+        start = time.monotonic()
+        for _ in range(5):
+            assert exporter.scrape()['jobs_total{q="x"}'] == "3.0"
+        assert time.monotonic() - start < 2 * PATIENCE + 1
+        assert exporter.scrape()["gunicorn_exporter_storage_up"] == "0.0"
+    finally:
+        backend.trouble = None
+        held.set()
+        until(lambda: exporter.scrape()["gunicorn_exporter_storage_up"] == "1.0")
+        exporter.stop()
+
+
+NONSENSE = {
+    "nothing": None,
+    "a number": 7,
+    "no snapshots": ["text"],
+    "positions behind the values": [replace(counted(9.0, "there"), at=[70])],
+    "positions that do not rise": [replace(counted(9.0, "there"), at=[1, 0], keys=[b"x", b"y"])],
+    "fewer positions than keys": [replace(counted(9.0, "there"), at=[])],
+    "texts as keys": [replace(counted(9.0, "there"), keys=["key"])],
+    "a list of values": [replace(counted(9.0, "there"), values=[9.0])],
+}
+
+
+@pytest.mark.parametrize("name", NONSENSE)
+def test_nonsense_is_left_out_and_named_once(exporter, until, caplog, name):
+    exporter.scrape()
+    exporter.backend.others = NONSENSE[name]
+    for _ in range(3):
+        published = len(exporter.backend.published)
+        until(lambda: len(exporter.backend.published) > published)  # noqa: B023  called at once
+        found = exporter.scrape()
+    assert (found['jobs_total{q="x"}'], found["others_total"]) == ("3.0", "5.0")
+    assert found["gunicorn_exporter_storage_up"] == "0.0"
+    (said,) = [one.getMessage() for one in caplog.records if one.levelname == "ERROR"]
+    assert said.startswith("the storage backend theirs is at fault: ")
+    exporter.backend.others = [counted(6.0, "there")]
+    until(lambda: exporter.scrape()["gunicorn_exporter_storage_up"] == "1.0")
+    assert exporter.scrape()["others_total"] == "6.0"
+
+
+@pytest.mark.parametrize("method", ["retire", "close"])
+def test_one_that_fails_at_the_end_is_named(directory, until, caplog, method):
+    exporter = Exporter(directory, Backend())
+    until(lambda: exporter.backend.published)
+    setattr(exporter.backend, method, lambda *_: defect())
+    exporter.stop()
+    assert "the storage backend theirs failed" in caplog.text

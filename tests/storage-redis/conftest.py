@@ -17,7 +17,7 @@ from redis import Redis
 from gunicorn_prometheus_core.configuration import load
 from gunicorn_prometheus_core.recording import key
 from gunicorn_prometheus_core.storage import Process, Snapshot
-from gunicorn_prometheus_storage_redis import backend as backend_module
+from gunicorn_prometheus_storage_redis import storage as storage_module
 from gunicorn_prometheus_storage_redis.backend import RedisBackend
 
 
@@ -245,7 +245,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(backend_module, "time", clock)
+    monkeypatch.setattr(storage_module, "time", clock)
     return clock
 
 

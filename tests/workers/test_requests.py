@@ -169,6 +169,7 @@ def test_a_client_that_goes_away_while_it_is_answered_has_the_status_that_was_se
     assert recorder.total(f"{SENT}_sum") > 0
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize(
     ("request_bytes", "error_type"),
     [
@@ -187,6 +188,7 @@ def test_what_is_no_request_is_counted_as_an_error_only(
     assert recorder.requests() == {}
 
 
+@pytest.mark.newest
 def test_a_body_that_is_malformed_is_a_400(make_worker, exchange, recorder, get):
     request = get("/a", "POST", headers=["Transfer-Encoding: chunked"]) + b"nonsense\r\n"
     assert exchange(make_worker(reads_all), request).startswith(b"HTTP/1.1 400")

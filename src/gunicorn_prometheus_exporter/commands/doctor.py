@@ -19,8 +19,9 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 
 from gunicorn_prometheus_core import configuration, listening, plugins
-from gunicorn_prometheus_core.errors import StorageUnavailable
-from gunicorn_prometheus_core.settings import DECLARATIONS, Origin, Settings, shown
+from gunicorn_prometheus_core.checking import Checking
+from gunicorn_prometheus_core.errors import SettingsError, StorageUnavailable
+from gunicorn_prometheus_core.settings import Origin, Settings, shown
 
 from . import output
 
@@ -69,11 +70,11 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 
 def _settings(settings: Settings, *, everything: bool) -> Iterator[tuple[str, str, str]]:
     yield "NAME", "VALUE", "SOURCE"
-    for name, declared in DECLARATIONS.items():
+    for name, declared in settings.declarations().items():
         origin = settings.origins.get(name)
         if origin is None and not everything:
             continue
-        value = getattr(settings, name)
+        value = settings.value(name)
         text = "********" if declared.secret and value else shown(value) or "(not set)"
         yield declared.variable, text, _source(declared.variable, origin)
     if not settings.origins and not everything:
@@ -126,8 +127,9 @@ def _look_at_versions(settings: Settings) -> Iterator[Finding]:
 
 def _look_at_names(settings: Settings) -> Iterator[Finding]:
     """Variables that are almost settings."""
-    known = {declared.variable for declared in DECLARATIONS.values()}
-    known |= {f"{declared.variable}_FILE" for declared in DECLARATIONS.values() if declared.secret}
+    declarations = settings.declarations().values()
+    known = {declared.variable for declared in declarations}
+    known |= {f"{declared.variable}_FILE" for declared in declarations if declared.secret}
     known |= {configuration.FILE_VARIABLE}
     for name in sorted(os.environ.keys() - known):
         close = difflib.get_close_matches(name, known, 1, 0.9)
@@ -222,17 +224,26 @@ def _look_at_storage(settings: Settings) -> Iterator[Finding]:
         return
     try:
         with tempfile.TemporaryDirectory() as directory:
-            storage = plugins.backend(settings).load()().open(settings, directory)
+            storage = plugins.backend(settings).open(settings, directory)
             try:
                 found = storage.collect()
             finally:
                 storage.close()
+            found = Checking().snapshots(found)
     except StorageUnavailable as error:
         yield Finding(
             "wrong",
             f"storage: {error}",
             "see that it runs and that the settings say where, and who we are; until it can be "
             "reached this host's own values are served, and none are lost",
+        )
+    except SettingsError:
+        raise
+    except Exception as error:  # noqa: BLE001  whatever a third party's backend raises
+        yield Finding(
+            "wrong",
+            f"storage: the backend {settings.storage} failed: {type(error).__name__}: {error}",
+            "report it to whom the backend is from; this host's own values are served without it",
         )
     else:
         hosts = len({one.instance for one in found})

@@ -38,8 +38,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     with contextlib.ExitStack() as stack:
         if arguments.directory is not None:
             settings = replace(settings, storage="mmap", multiproc_dir=arguments.directory)
-        point = plugins.backend(settings)
-        if point.name != "mmap":
+        backend = plugins.backend(settings)
+        if settings.storage != "mmap":
             # A directory of its own, so that all hosts are others.
             directory = stack.enter_context(tempfile.TemporaryDirectory())
         elif settings.multiproc_dir is not None:
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
                 "PROMETHEUS_MULTIPROC_DIR (not set): say with --directory where the pages are; "
                 "a server's log names its metrics endpoint, which gives the same"
             )
-        storage = point.load()().open(settings, directory)
+        storage = backend.open(settings, directory)
         stack.callback(storage.close)
         text = Exposition(storage).render(negotiate(_MEDIA[arguments.format]), arguments.names)
     sys.stdout.write(text.decode())

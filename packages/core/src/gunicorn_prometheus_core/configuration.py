@@ -8,12 +8,13 @@ server go by the same values, whatever becomes of the file meanwhile.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
-from . import document
-from .errors import SettingsError
-from .settings import DECLARATIONS, Declaration, Origin, Settings, default, shown
+from . import document, plugins
+from .errors import MissingPart, SettingsError
+from .settings import DECLARATIONS, OWN, ROOT, Declaration, Origin, Settings, default, shown
 
 #: Variable with the path of the YAML file.
 FILE_VARIABLE = "GUNICORN_PROMETHEUS_CONFIG"
@@ -29,31 +30,80 @@ def load(environ: Mapping[str, str] | None = None, path: str | None = None) -> S
     """Read the settings from the environment and from the YAML file that it or ``path`` names.
 
     A variable that is set but empty counts as not set, as container manifests
-    leave them; so does a ``REDIS_PORT`` that is not meant for us. Raises
-    :class:`~gunicorn_prometheus_core.errors.SettingsError`.
+    leave them; so does a ``REDIS_PORT`` that is not meant for us. Of storage backends only the
+    chosen one is loaded, and only if it isn't ours, for the settings it declares itself. Raises
+    :class:`~gunicorn_prometheus_core.errors.SettingsError`, and
+    :class:`~gunicorn_prometheus_core.errors.MissingPart` for a backend that can't be used.
     """
     environ = os.environ if environ is None else environ
     path = path or environ.get(FILE_VARIABLE, "").strip() or None
-    written = _written(path, environ) if path else {}
+    file = document.read(path) if path else None
+    values: dict[str, Any] = {}
+    origins: dict[str, Origin] = {}
+    aside = {
+        f"{ROOT}.{name}" for name in plugins.names(plugins.STORAGE) if name not in plugins.OURS
+    }
+    written = _written(file, DECLARATIONS, environ, aside)
+    _take(DECLARATIONS, written, environ, values, origins)
+    _resolve_storage(values, origins)
+    settings = _with_own(Settings(**values, origins=origins), file, environ, aside)
+    _check_directory(settings)
+    if settings.storage == "redis":
+        _check_redis(settings)
+    return settings
+
+
+def _take(
+    declarations: Mapping[str, Declaration],
+    written: Mapping[str, _Given],
+    environ: Mapping[str, str],
+    values: dict[str, Any],
+    origins: dict[str, Origin],
+) -> None:
+    """Add what is given for these settings."""
     variables = {
         name: _Given(name, text, _IN_THE_ENVIRONMENT)
         for name, text in environ.items()
         if text.strip() and not (name == "REDIS_PORT" and text.startswith(_OF_A_SERVICE))
     }
-    values: dict[str, Any] = {}
-    origins: dict[str, Origin] = {}
-    for name, declared in DECLARATIONS.items():
+    for name, declared in declarations.items():
         given = _given(declared, variables, declared.variable, "_FILE")
         given = given or _given(declared, written, declared.path, "_file")
         if given is not None:
-            values[name] = _parsed(name, declared, given)
+            values[name] = _parsed(declared, given)
             origins[name] = given.origin(secret=declared.secret)
-    _resolve_storage(values, origins)
-    settings = Settings(**values, origins=origins)
-    _check_directory(settings)
-    if settings.storage == "redis":
-        _check_redis(settings)
-    return settings
+
+
+def _with_own(
+    settings: Settings,
+    file: document.Document | None,
+    environ: Mapping[str, str],
+    aside: Collection[str],
+) -> Settings:
+    """The settings with those that the chosen storage backend declares itself.
+
+    Ours are all declared above: only for somebody else's the backend has to be loaded. Where it
+    isn't installed there is nothing to add, and whoever needs it says so.
+    """
+    name = settings.storage
+    if name in plugins.OURS or plugins.find(plugins.STORAGE, name) is None:
+        return settings
+    options = {
+        f"{OWN}{one.name}": one.declared_by(name) for one in plugins.backend(settings).options
+    }
+    ours = {one for declared in DECLARATIONS.values() for one in (declared.path, declared.variable)}
+    for declared in options.values():
+        if not ours.isdisjoint((declared.path, declared.variable)):
+            raise MissingPart(
+                f"the storage backend {name!r} declares {declared.variable}, which is a setting of "
+                "ours; it needs another name"
+            )
+    known, others = {**DECLARATIONS, **options}, set(aside) - {f"{ROOT}.{name}"}
+    values = {name: declared.default for name, declared in options.items()}
+    origins = dict(settings.origins)
+    _take(options, _written(file, known, environ, others), environ, values, origins)
+    own = {name.removeprefix(OWN): value for name, value in values.items()}
+    return replace(settings, own=own, origins=origins, options=options)
 
 
 def load_yaml_config(path: str | os.PathLike[str]) -> None:
@@ -75,7 +125,7 @@ def put_in_force(settings: Settings) -> None:
 def in_force() -> Settings:
     """The settings of this process; where nobody has put any in force, they are read now.
 
-    Raises :class:`~gunicorn_prometheus_core.errors.SettingsError` in the latter case.
+    Raises what ``load`` raises, in the latter case.
     """
     return _in_force or load()
 
@@ -93,11 +143,18 @@ class _Given(NamedTuple):
         return Origin(self.name, "(a secret)" if secret else repr(self.text), self.place)
 
 
-def _written(path: str, environ: Mapping[str, str]) -> dict[str, _Given]:
-    """What the file says, by its own names."""
-    known = [declared.path for declared in DECLARATIONS.values()]
-    known += [f"{declared.path}_file" for declared in DECLARATIONS.values() if declared.secret]
-    values = document.read(path, known, environ)
+def _written(
+    file: document.Document | None,
+    declarations: Mapping[str, Declaration],
+    environ: Mapping[str, str],
+    aside: Collection[str],
+) -> dict[str, _Given]:
+    """What the file says of these settings, by its own names; ``aside`` are others' sections."""
+    if file is None:
+        return {}
+    known = [declared.path for declared in declarations.values()]
+    known += [f"{declared.path}_file" for declared in declarations.values() if declared.secret]
+    values = file.values(known, environ, aside)
     return {
         name: _Given(name, value.text, value.place, value.kind)
         for name, value in values.items()
@@ -128,7 +185,7 @@ def _given(
     return pointer._replace(text=text, kind="given")
 
 
-def _parsed(name: str, declared: Declaration, given: _Given) -> Any:
+def _parsed(declared: Declaration, given: _Given) -> Any:
     kind = declared.kind
     without = ""
     if given.kind in ("given", *kind.yaml):
@@ -140,7 +197,7 @@ def _parsed(name: str, declared: Declaration, given: _Given) -> Any:
         without = ", without quotation marks"
     raise SettingsError(
         f"{given.origin(secret=declared.secret)}: must be {kind.allowed}{without} "
-        f"(default: {shown(default(name)) or 'not set'})"
+        f"(default: {shown(declared.default) or 'not set'})"
     ) from None
 
 

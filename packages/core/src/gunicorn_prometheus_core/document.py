@@ -16,6 +16,7 @@ from typing import NoReturn
 import yaml
 
 from .errors import SettingsError
+from .settings import ROOT
 
 _LARGEST = 1_000_000
 _VARIABLE = re.compile(r"\$(?:\$|\{(\w+)(?::-([^}]*))?\}|(\{))")
@@ -34,17 +35,31 @@ class Value:
     place: str
 
 
-def read(path: str, known: Collection[str], environ: Mapping[str, str]) -> dict[str, Value]:
-    """The values in the file, by their dotted names, which have to be among the known ones.
+@dataclass(frozen=True)
+class Document:
+    """A file that was read. ``_root`` is a map."""
 
-    ``${NAME}`` in a value is replaced by that variable, ``${NAME:-text}`` by the text if it is
-    not set, and ``$$`` by a dollar sign. Raises
-    :class:`~gunicorn_prometheus_core.errors.SettingsError`.
-    """
+    path: str
+    _root: yaml.MappingNode
+
+    def values(
+        self, known: Collection[str], environ: Mapping[str, str], aside: Collection[str] = ()
+    ) -> dict[str, Value]:
+        """The values in it, by their dotted names, which have to be among the known ones.
+
+        What is below a name in ``aside`` is for others to know. ``${NAME}`` in a value is replaced
+        by that variable, ``${NAME:-text}`` by the text if it is not set, and ``$$`` by a dollar
+        sign. Raises :class:`~gunicorn_prometheus_core.errors.SettingsError`.
+        """
+        return dict(_values(self.path, self._root, "", known, environ, aside))
+
+
+def read(path: str) -> Document:
+    """Read a file. Raises :class:`~gunicorn_prometheus_core.errors.SettingsError`."""
     root = _compose(path)
     if not isinstance(root, yaml.MappingNode):
-        _fail(path, root, "", f"must be a map that begins with `{_first(known)}:`, not {_is(root)}")
-    return dict(_values(path, root, "", known, environ))
+        _fail(path, root, "", f"must be a map that begins with `{ROOT}:`, not {_is(root)}")
+    return Document(path, root)
 
 
 def _compose(path: str) -> yaml.Node:
@@ -86,6 +101,7 @@ def _values(
     above: str,
     known: Collection[str],
     environ: Mapping[str, str],
+    aside: Collection[str],
 ) -> Iterator[tuple[str, Value]]:
     seen: dict[str, yaml.Node] = {}
     for key, value in node.value:
@@ -98,10 +114,12 @@ def _values(
         seen[name] = key
         if name in known:
             yield name, _value(path, value, name, environ)
+        elif name in aside:
+            continue
         elif not any(one.startswith(name + ".") for one in known):
             _fail(path, key, name, f"is not a setting{_suggestion(name, known)}")
         elif isinstance(value, yaml.MappingNode):
-            yield from _values(path, value, name, known, environ)
+            yield from _values(path, value, name, known, environ, aside)
         elif _is(value) != "null":
             _fail(path, value, name, f"must be a map of settings, not {_is(value)}")
 
@@ -147,10 +165,6 @@ def _place(path: str, node: yaml.Node) -> str:
 
 def _fail(path: str, node: yaml.Node, name: str, what: str) -> NoReturn:
     raise SettingsError(f"{name or 'the file'} ({_place(path, node)}): {what}")
-
-
-def _first(known: Collection[str]) -> str:
-    return next(iter(known)).partition(".")[0]
 
 
 def _suggestion(name: str, known: Collection[str]) -> str:

@@ -15,7 +15,7 @@ class Texts:
     """The texts that rendering keeps: of numbers, and of sample names and labels by scheme."""
 
     def __init__(self) -> None:
-        self.numbers = NumberTexts()
+        self.numbers: NumberTexts = NumberTexts()
         self._prefixes: dict[str, SamplePrefixes] = {}
 
     def prefixes(self, scheme: str) -> SamplePrefixes:

@@ -44,8 +44,8 @@ class Column:
     """One process's part of a table: which row each of its keys is, and how to get its values."""
 
     def __init__(self, snapshot: Snapshot) -> None:
-        self.keys = snapshot.keys
-        self.at = snapshot.at
+        self.keys: Sequence[bytes] = snapshot.keys
+        self.at: Sequence[int] = snapshot.at
         self.rows: list[int] = []
         self._known = 0
         self._size = 0

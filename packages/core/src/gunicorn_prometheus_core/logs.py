@@ -6,4 +6,4 @@ import logging
 
 #: Below Gunicorn's own, so that our lines go where ``errorlog`` and ``loglevel`` say. In a process
 #: without Gunicorn it is an ordinary logger.
-log = logging.getLogger("gunicorn.error.prometheus")
+log: logging.Logger = logging.getLogger("gunicorn.error.prometheus")

@@ -18,8 +18,9 @@ class Own:
     """The cells of our own families in one snapshot."""
 
     def __init__(self, snapshot: Snapshot) -> None:
-        self.keys, self.at = snapshot.keys, snapshot.at
-        self.seen = 0
+        self.keys: Sequence[bytes] = snapshot.keys
+        self.at: Sequence[int] = snapshot.at
+        self.seen: int = 0
         #: By storage name: sample name, labels and position of each cell. A cell can be there
         #: twice, with the help texts of two versions of this package.
         self.cells: dict[str, list[tuple[str, Labels, int]]] = {}

@@ -8,6 +8,7 @@ from typing import Any
 
 from .errors import MissingPart, SettingsError
 from .settings import Settings
+from .storage import CAPABILITIES, PROTOCOL, Backend
 
 STORAGE = "gunicorn_prometheus.storage"
 WORKERS = "gunicorn_prometheus.workers"
@@ -32,6 +33,10 @@ REMEDIES = {
         for name in ("default", "check", "sidecar", "standalone", "health")
     },
 }
+
+
+#: Storage backends of ours: whatever can be set for them is declared in ``settings``.
+OURS = frozenset({"mmap", "redis"})
 
 
 def names(group: str) -> list[str]:
@@ -64,16 +69,42 @@ def _remedy(group: str, name: str) -> str:
     return f"installed are: {', '.join(names(group)) or 'none'}"
 
 
-def backend(settings: Settings) -> EntryPoint:
-    """The entry point of the storage backend that the settings name, not loaded.
+def backend(settings: Settings) -> Backend:
+    """The storage backend that the settings name.
 
-    Raises :class:`~gunicorn_prometheus_core.errors.SettingsError` when it is not installed.
+    Raises :class:`~gunicorn_prometheus_core.errors.SettingsError` when it is not installed, and
+    :class:`~gunicorn_prometheus_core.errors.MissingPart` when what is installed can't be used.
     """
-    point = find(STORAGE, settings.storage)
+    name = settings.storage
+    point = find(STORAGE, name)
     if point is None:
-        said, remedy = settings.said("storage"), _remedy(STORAGE, settings.storage)
+        said, remedy = settings.said("storage"), _remedy(STORAGE, name)
         raise SettingsError(f"{said}: must be the name of an installed storage backend; {remedy}")
-    return point
+    whose = point.dist.name if point.dist else point.module
+    try:
+        made = point.load()()
+        version, capabilities = int(made.protocol), frozenset(made.capabilities)
+        options = [option.name for option in made.options]
+    except Exception as error:
+        raise MissingPart(
+            f"the storage backend {name!r} of {whose} can't be used: "
+            f"{type(error).__name__}: {' '.join(str(error).split())}; "
+            f"mend or update {whose}, or choose another one with GUNICORN_PROMETHEUS_STORAGE"
+        ) from error
+    if version != PROTOCOL:
+        outdated = whose if version < PROTOCOL else "gunicorn-prometheus-core"
+        raise MissingPart(
+            f"the storage backend {name!r} of {whose} is made for version {version} of the storage "
+            f"protocol, and this is version {PROTOCOL}: pip install --upgrade {outdated}"
+        )
+    if not capabilities <= CAPABILITIES or len(set(options)) < len(options):
+        wrong = sorted(capabilities - CAPABILITIES) or sorted(options)
+        raise MissingPart(
+            f"the storage backend {name!r} of {whose} declares what there is not, or twice: "
+            f"{', '.join(wrong)}; update {whose}"
+        )
+    found: Backend = made
+    return found
 
 
 def members(group: str) -> Iterator[EntryPoint]:

@@ -18,6 +18,8 @@ from .parsing import Kind
 
 #: What the name of each setting begins with in a YAML file.
 ROOT = "exporter"
+#: What the names of a backend's own settings begin with.
+OWN = "own."
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,36 @@ class Declaration:
     help: str
     secret: bool = False
     fixed: bool = False
+    default: Any = None
+
+
+@dataclass(frozen=True)
+class Option:
+    """A setting that a storage backend declares itself. ``name`` is lower case, ``like_this``.
+
+    Of the backend ``lake``, ``Option("path", ...)`` is the variable
+    ``GUNICORN_PROMETHEUS_LAKE_PATH`` and in YAML ``exporter.lake.path``; its value is
+    ``settings.own["path"]``, and ``settings.said("own.path")`` is what a message calls it. Values
+    are texts, numbers, truth values, None, or tuples of those: they are passed between processes.
+    """
+
+    name: str
+    default: Any
+    kind: Kind
+    help: str
+    secret: bool = False
+
+    def declared_by(self, backend: str) -> Declaration:
+        """The declaration of this setting of the backend of that name."""
+        words = backend.upper().replace("-", "_"), self.name.upper()
+        return Declaration(
+            f"{ROOT}.{backend}.{self.name}",
+            "_".join(("GUNICORN_PROMETHEUS", *words)),
+            self.kind,
+            self.help,
+            self.secret,
+            default=self.default,
+        )
 
 
 class Origin(NamedTuple):
@@ -59,7 +91,7 @@ def _setting(
     secret: bool = False,
     fixed: bool = False,
 ) -> Any:
-    declared = Declaration(f"{ROOT}.{path}", variable, kind, help_text, secret, fixed)
+    declared = Declaration(f"{ROOT}.{path}", variable, kind, help_text, secret, fixed, default)
     return field(default=default, metadata={"declared": declared}, repr=not secret)
 
 
@@ -447,28 +479,50 @@ class Settings:
         parsing.text("a kind of worker, or a class as a dotted name"),
         "Gunicorn's `worker_class`, in the same case.",
     )
-    #: Where the values came from that are not defaults, by the names of the fields.
+    #: Values of what the storage backend declares itself (:class:`Option`), by name.
+    own: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    #: Where the values came from that are not defaults, by the names of the fields, and as
+    #: ``own.<name>``.
     origins: Mapping[str, Origin] = field(default_factory=dict, compare=False, repr=False)
+    #: The declarations of ``own``, as ``own.<name>``; none in a process that was told the values.
+    options: Mapping[str, Declaration] = field(default_factory=dict, compare=False, repr=False)
+
+    def declarations(self) -> Mapping[str, Declaration]:
+        """All declarations by name, the storage backend's included."""
+        return {**DECLARATIONS, **self.options}
+
+    def value(self, name: str) -> Any:
+        """The value of the setting of that name in ``declarations()``."""
+        return self.own[name.removeprefix(OWN)] if name.startswith(OWN) else getattr(self, name)
+
+    def origin(self, name: str) -> Origin:
+        """How a setting is called, what it is, and where that came from."""
+        known = self.origins.get(name)
+        if known is not None:
+            return known
+        declared = self.declarations()[name]
+        value = "(a secret)" if declared.secret else shown(self.value(name))
+        return Origin(declared.variable, value, "the default")
 
     def said(self, name: str) -> str:
         """How a message speaks of a setting: name, value, and where that came from."""
-        origin = self.origins.get(name)
-        if origin is None:
-            value = "(a secret)" if DECLARATIONS[name].secret else shown(getattr(self, name))
-            origin = Origin(DECLARATIONS[name].variable, value, "the default")
-        return str(origin)
+        return str(self.origin(name))
 
     def dumps(self) -> str:
         """As a JSON text, secrets included, for :meth:`loads` in another process."""
         values = {name: getattr(self, name) for name in DECLARATIONS}
-        return json.dumps({"values": values, "origins": self.origins})
+        origins = {**{name: self.origin(name) for name in self.options}, **self.origins}
+        return json.dumps({"values": values, "own": self.own, "origins": origins})
 
     @classmethod
     def loads(cls, text: str) -> Settings:
         """From what :meth:`dumps` gave."""
         given = json.loads(text)
-        origins = {name: Origin(*origin) for name, origin in given["origins"].items()}
-        return cls(**{name: _frozen(one) for name, one in given["values"].items()}, origins=origins)
+        return cls(
+            **{name: _frozen(one) for name, one in given["values"].items()},
+            own={name: _frozen(one) for name, one in given["own"].items()},
+            origins={name: Origin(*origin) for name, origin in given["origins"].items()},
+        )
 
 
 def _frozen(value: Any) -> Any:
@@ -485,7 +539,7 @@ DECLARATIONS: Mapping[str, Declaration] = {
 
 def default(name: str) -> Any:
     """The default of the field of that name."""
-    return Settings.__dataclass_fields__[name].default
+    return DECLARATIONS[name].default
 
 
 def shown(value: Any) -> str:

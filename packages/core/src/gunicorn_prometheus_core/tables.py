@@ -27,7 +27,7 @@ class Table(ABC):
 
     def __init__(self, kind: str, prefixes: SamplePrefixes) -> None:
         self.kind = kind
-        self.rejected = 0
+        self.rejected: int = 0
         self._prefixes = prefixes
         self._rows: dict[bytes, int] = {}
         self._columns: dict[tuple[str, str], Column] = {}

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from gunicorn_prometheus_core.logs import log
 
 from .access import Watched
-from .connection import Connection, HandshakeFailed, TooSlow
+from .connection import Connection, HandshakeFailed, TooSlow, accept
 from .exchange import Application, BadRequest, Patience, converse
 from .refusals import Refusals
 
@@ -27,6 +27,7 @@ _SEND_BUFFER_BYTES = 128 << 10
 #: Nobody has to go who has come, or has been answered, so short a time ago.
 _GRACE_SECONDS = 0.02
 _MOMENT_SECONDS = 0.01
+_LAST_PATIENCE_SECONDS = 1.0
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -52,10 +53,9 @@ class Clients:
     async def accept(self, listener: socket.socket) -> None:
         """Let clients in, until cancelled."""
         listener.setblocking(False)
-        loop = asyncio.get_running_loop()
         while True:
             try:
-                sock, _ = await loop.sock_accept(listener)
+                sock = await accept(listener)
             except OSError as error:
                 if error.errno in _EXHAUSTED:
                     await self._make_room()
@@ -65,10 +65,17 @@ class Clients:
                 await self._make_room()
 
     async def leave(self, seconds: float) -> None:
-        """Let those have their answer that have begun to ask, and close everything."""
+        """Let those have their answer that ask, and close everything after that time at most.
+
+        For a client to do its part, to ask or to take the answer, it has a second.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        while loop.time() < deadline and not all(client.idle for client in self._clients):
+        while loop.time() < deadline and any(
+            not client.idle
+            and (not client.waits or loop.time() < client.since + _LAST_PATIENCE_SECONDS)
+            for client in self._clients
+        ):
             await asyncio.sleep(_MOMENT_SECONDS)
         tasks = list(self._clients.values())
         for task in tasks:

@@ -143,6 +143,24 @@ class Connection:
             self._loop.remove_writer(self._fd)
 
 
+async def accept(listener: socket.socket) -> socket.socket:
+    """The next client's socket. Raises OSError when it can't be had.
+
+    Not by the loop's `sock_accept`, which loses a client that has come when it
+    is cancelled: here waiting can be cancelled, and taking the client can't.
+    """
+    loop = asyncio.get_running_loop()
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            return listener.accept()[0]
+        ready: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(listener, _resolve, ready)
+        try:
+            await ready
+        finally:
+            loop.remove_reader(listener)
+
+
 def _resolve(future: asyncio.Future[None], error: Exception | None = None) -> None:
     if future.done():
         return

@@ -23,11 +23,12 @@ from dataclasses import replace
 from prometheus_client import Metric
 
 from gunicorn_prometheus_core import catalogue
-from gunicorn_prometheus_core.errors import StorageUnavailable
+from gunicorn_prometheus_core.checking import Checking, Nonsense
+from gunicorn_prometheus_core.errors import MissingPart, SettingsError, StorageUnavailable
 from gunicorn_prometheus_core.logs import log
 from gunicorn_prometheus_core.recording import Recorder, count
 from gunicorn_prometheus_core.settings import Settings
-from gunicorn_prometheus_core.storage import Process, Snapshot, Storage
+from gunicorn_prometheus_core.storage import RETIRES, Backend, Process, Snapshot, Storage
 
 #: Pauses between attempts while the storage is down, in publish intervals.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0
@@ -38,19 +39,27 @@ _MOST_REASONS = 5
 class Shared:
     """What scrapes see: this host's pages, and what the backend has of others.
 
-    ``collect`` and ``processes`` are for one thread at a time, as those of any
+    The backend opens its storage in that thread, too, and again until it can. ``collect`` and
+    ``processes`` are for one thread at a time, as those of any
     storage; ``start`` and ``stop`` for the thread that has made it.
     """
 
     def __init__(
         self,
         pages: Storage,
-        backend: Storage,
+        backend: Backend,
         settings: Settings,
+        directory: str,
         recorder: Recorder,
         parent: int | None = None,
     ) -> None:
         self._pages, self._backend = pages, backend
+        self._settings, self._directory = settings, directory
+        #: None until the backend could open it.
+        self._storage: Storage | None = None
+        self._instance = ""
+        self._checking = Checking()
+        self._sees_others = settings.scope == "all"
         self._interval = settings.publish_seconds
         self._patience = settings.storage_timeout_seconds
         self._recorder = recorder
@@ -65,6 +74,8 @@ class Shared:
         self._published_at = 0.0
         self._publishes = False
         self._collects = False
+        #: Whether it gave what it was asked for last, if it was.
+        self._gives = True
         #: Publishes that have failed since the last one that did not.
         self._failures = 0
         #: Why it has not been up since it was last.
@@ -74,8 +85,8 @@ class Shared:
 
     @property
     def instance(self) -> str:
-        """Name of this host's instance."""
-        return self._backend.instance
+        """Name of this host's instance, "" until that is known and if it is alone in view."""
+        return self._instance if self._sees_others else ""
 
     def start(self) -> None:
         """Begin to publish."""
@@ -155,24 +166,27 @@ class Shared:
             if request is None:
                 break
             collected = self._attempt(self._collect)
+            self._gives = collected
             if not collected:
                 count(self._recorder, catalogue.EXPORTER_COLLECT_ERRORS)
             request.set_result(collected)
         self._publish()
-        if self._publishes and not self._is_recorded():
-            self._attempt(lambda: self._backend.retire(self._backend.instance))
-        self._backend.close()
+        if self._publishes and RETIRES in self._backend.capabilities and not self._is_recorded():
+            self._attempt(lambda storage: storage.retire(storage.instance))
+        self._attempt(lambda storage: storage.close())
 
-    def _collect(self) -> None:
-        self._others = self._backend.collect()
+    def _collect(self, storage: Storage) -> None:
+        if self._sees_others:
+            self._others = self._checking.snapshots(storage.collect())
 
     def _publish(self) -> float:
         """Publish once; gives the seconds until the next time."""
-        if self._attempt(lambda: self._backend.publish(self._own())):
+        if self._attempt(lambda storage: storage.publish(self._own())):
             if self._failures:
                 log.info("publishing works again")
             self._failures, self._publishes = 0, True
-            self._reasons.clear()
+            if self._gives:
+                self._reasons.clear()
             self._published_at = time.time()
             return self._interval
         self._publishes = False
@@ -182,15 +196,25 @@ class Shared:
         # Not all hosts at the same moment.
         return self._interval * pause * random.uniform(0.5, 1.0)
 
-    def _attempt(self, call: Callable[[], None]) -> bool:
+    def _attempt(self, call: Callable[[Storage], None]) -> bool:
         """Whether the backend could do it. Whatever it raises must not end the thread."""
+        name = self._settings.storage
         try:
-            call()
-        except StorageUnavailable as error:
+            if self._storage is None:
+                self._storage = self._backend.open(self._settings, self._directory)
+            call(self._storage)
+            self._instance = str(self._storage.instance)
+        except (StorageUnavailable, SettingsError, MissingPart) as error:
             self._complain(str(error))
+        except Nonsense as error:
+            if "nonsense" not in self._reasons:
+                log.error("the storage backend %s is at fault: %s; it is left out", name, error)
+            self._reasons.add("nonsense")
         except Exception:
             if "defect" not in self._reasons:
-                log.exception("the storage backend failed; further failures are only counted")
+                log.exception(
+                    "the storage backend %s failed; further failures are only counted", name
+                )
             self._reasons.add("defect")
         else:
             return True

@@ -53,13 +53,13 @@ def run(
     with contextlib.ExitStack() as stack:
         shared, backend = None, None
         if settings.storage != "mmap":
-            backend = plugins.backend(settings).load()().open(settings, directory)
+            backend = plugins.backend(settings)
         if listen is not None:
             count(recorder, catalogue.EXPORTER_ACCESS_ERRORS, 0)
             access = Watched(settings, lambda: count(recorder, catalogue.EXPORTER_ACCESS_ERRORS))
             listeners = listen(stack)
         if backend is not None:
-            shared = Shared(pages, backend, settings, recorder, parent)
+            shared = Shared(pages, backend, settings, directory, recorder, parent)
             shared.start()
             stack.callback(shared.stop)
         if listen is None:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from .clients import Clients
 
 _LOOK_SECONDS = 0.5
-_GRACE_SECONDS = 1.0
+#: The master kills who has not ended after five seconds.
+_GRACE_SECONDS = 4.0
 
 
 async def serve(clients: Clients, listeners: Sequence[socket.socket], parent: int | None) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from gunicorn_prometheus_core import catalogue
 from gunicorn_prometheus_core.recording import sample_keys
-from gunicorn_prometheus_core.settings import Settings
+from gunicorn_prometheus_core.settings import Option, Settings
 from gunicorn_prometheus_core.storage import Process, Snapshot
 
 from . import directory as directories
@@ -35,7 +35,14 @@ def _after_fork_in_child() -> None:
 
 
 class MmapBackend:
-    """See :class:`gunicorn_prometheus_core.recording.Pages`. Has no state of its own."""
+    """See ``Pages`` of :mod:`gunicorn_prometheus_core.recording`, and ``Backend`` of ``storage``.
+
+    Has no state of its own.
+    """
+
+    protocol = 1
+    capabilities: frozenset[str] = frozenset()
+    options: Sequence[Option] = ()
 
     def prepare(
         self, settings: Settings, *, uid: int, gid: int, inherited: str | None = None

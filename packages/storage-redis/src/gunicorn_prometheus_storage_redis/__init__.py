@@ -4,7 +4,8 @@ Processes record into the pages of storage-mmap. The exporter process of each
 host publishes what its pages hold and collects what the others have
 published; nothing else talks to Redis.
 
-* :mod:`~gunicorn_prometheus_storage_redis.backend`: the storage
+* :mod:`~gunicorn_prometheus_storage_redis.backend`: the entry point
+* :mod:`~gunicorn_prometheus_storage_redis.storage`: the storage
 * :mod:`~gunicorn_prometheus_storage_redis.connection`: getting at Redis
 * :mod:`~gunicorn_prometheus_storage_redis.names`: the keys
 * :mod:`~gunicorn_prometheus_storage_redis.encoding`: what is stored in them

@@ -24,7 +24,8 @@ from gunicorn_prometheus_core.storage import Process, Snapshot
 from gunicorn_prometheus_core.text import TEXT_0_0_4
 from gunicorn_prometheus_storage_mmap.backend import MmapBackend
 
-from .backend import RedisBackend, RedisStorage
+from .backend import RedisBackend
+from .storage import RedisStorage
 
 
 class RedisMultiProcessCollector:

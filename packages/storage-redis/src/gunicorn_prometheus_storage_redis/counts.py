@@ -110,7 +110,9 @@ def snapshots(
             continue
         process = processes.get(name) or Process(name, "other", name, alive=False)
         keys = list(page)
-        values = memoryview(array("d", (sign * n for pair in page.values() for n in pair)))
+        doubles = array("d", (sign * n for pair in page.values() for n in pair))
+        doubles.append(0.0)  # a gauge's value is followed by a time, and so the last rest is
+        values = memoryview(doubles)
         found.append(Snapshot(process, kind, keys, range(0, 2 * len(keys), 2), values, instance))
         if kind in ADDED:
             rests = range(1, 2 * len(keys), 2)

@@ -19,7 +19,7 @@ from .counters import Counters, Failures, known, single
 from .exemplars import Exemplars
 from .labels import OTHER, Endpoints, excluding, method_label
 from .natively import NativeDurations
-from .queueing import Distribution, QueueTimes
+from .queueing import Distribution, QueueTimes, stamp_of
 from .routing import ERROR, Context, Resolver, Routes, everywhere, unknown
 
 _BYTES = catalogue.SIZE_BYTES
