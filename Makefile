@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := $(wildcard packages/*)
-SESSIONS := lint types tests whole alone oldest_newest docs examples
+SESSIONS := lint types tests whole alone oldest_newest docs examples manifests
 
 .PHONY: help
 help:  ## list these commands

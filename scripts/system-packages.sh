@@ -12,6 +12,7 @@ redis-server | redis-server redis-cli | redis-server
 openssl | openssl |
 chromium | chromium |
 iproute2 | ip |
+docker-compose | docker-compose |
 '
 
 programs=() packages=() services=()
