@@ -262,6 +262,20 @@ def manifests(session: nox.Session) -> None:
     pytest(session, "tests/manifests")
 
 
+@nox.session(requires=["build"])
+def containers(session: nox.Session) -> None:
+    """Build the images and run them: with compose files, and in pods. As root on Debian; minutes."""
+    session.run("scripts/system-packages.sh", "containers", external=True)
+    install(session, "gunicorn-prometheus-core", *group("containers"))
+    bring_kubernetes_tools(session)
+    stand_ins = Path(session.cache_dir, "stand-ins").resolve()
+    session.run("python", "tests/containers/stand_ins.py", stand_ins)
+    # In a network of its own the ports are free, and firewall rules of podman concern nobody else.
+    own = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+    tests = session.posargs or ["tests/containers"]
+    session.run(*own, "pytest", f"--stand-ins={stand_ins}", *tests, external=True)
+
+
 # Versions of Gunicorn and prometheus_client
 
 
