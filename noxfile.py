@@ -273,7 +273,7 @@ def containers(session: nox.Session) -> None:
     # In a network of its own the ports are free, and firewall rules of podman concern nobody else.
     own = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
     tests = session.posargs or ["tests/containers"]
-    session.run(*own, "pytest", f"--stand-ins={stand_ins}", *tests, external=True)
+    session.run(*own, "pytest", "--timeout=300", f"--stand-ins={stand_ins}", *tests, external=True)
 
 
 # Versions of Gunicorn and prometheus_client
