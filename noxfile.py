@@ -264,7 +264,7 @@ def manifests(session: nox.Session) -> None:
 
 @nox.session(requires=["build"])
 def containers(session: nox.Session) -> None:
-    """Build the images and run them: with compose files, and in pods. As root on Debian; minutes."""
+    """Build the images and run them, by compose files and in pods; as root on Debian."""
     session.run("scripts/system-packages.sh", "containers", external=True)
     install(session, "gunicorn-prometheus-core", *group("containers"))
     bring_kubernetes_tools(session)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import urllib.parse
 
-
 from .conftest import (
     APP,
     Server,

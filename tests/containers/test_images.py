@@ -7,7 +7,9 @@ import pytest
 from .conftest import APP, BASE, DOCKER, EXPORTER, fetch, scrape, total, wait
 
 
-@pytest.mark.parametrize(("image", "megabytes"), [(EXPORTER, 20), (APP, 26)], ids=["exporter", "app"])
+@pytest.mark.parametrize(
+    ("image", "megabytes"), [(EXPORTER, 20), (APP, 26)], ids=["exporter", "app"]
+)
 def test_it_adds_little_to_python(built, image, megabytes):
     added = built.inspect(image)["Size"] - built.inspect(BASE)["Size"]
     print(f"{image}: {added / 1e6:.1f} MB more than {built.inspect(BASE)['Size'] / 1e6:.1f} MB")
@@ -33,12 +35,15 @@ def test_how_the_exporter_is_run(built):
 @pytest.mark.parametrize("image", [EXPORTER, APP], ids=["exporter", "app"])
 def test_it_has_no_installer_and_nothing_that_gives_rights(engine, image):
     shell = ["run", "--rm", "--entrypoint", "sh", image, "-c"]
-    assert engine.podman(*shell, "find /opt -perm /6000 -o -name 'pip*' -o -name __pycache__ -empty") == ""
+    assert (
+        engine.podman(*shell, "find /opt -perm /6000 -o -name 'pip*' -o -name __pycache__ -empty")
+        == ""
+    )
 
 
 def test_it_runs_as_documented_without_being_told_anything(engine):
     """The documents do just that; there is no Redis at the name that the image has for it."""
     engine.podman("run", "--detach", "--rm", "--publish", "9091:9091", EXPORTER)
     wait(lambda: fetch("http://127.0.0.1:9091/-/healthy")[0] == 200, "it answers")
-    wait(lambda: scrape(), "it is scraped")
+    wait(scrape, "it is scraped")
     assert total("gunicorn_sidecar_redis_connected", scrape()) == 0

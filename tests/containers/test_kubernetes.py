@@ -14,6 +14,7 @@ from .conftest import (
     logs_on_failure,
     scrape,
     total,
+    wait,
     wait_total,
 )
 
@@ -55,6 +56,14 @@ def test_the_sidecar_overlay(engine, tmp_path):
         form = "{{.HostConfig.Memory}}"
         limits = [int(engine.podman("inspect", "--format", form, one)) for one in containers]
         assert limits == [384 << 20, 128 << 20]
+
+        # A container that is killed and started anew goes on with its counts.
+        engine.podman("kill", "--signal", "KILL", containers[0])
+        engine.podman("start", containers[0])
+        wait(lambda: server.send("/health")[0] == 200, "the server answers again")
+        server.order("tea", 5)
+        wait_total(server.answered, REQUESTS, metrics)
+        wait_total(25, "shop_orders_total", metrics, item="tea")
 
 
 def test_the_documented_sidecar_deployment(engine, tmp_path):

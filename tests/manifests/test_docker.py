@@ -1,4 +1,4 @@
-"""Dockerfiles and compose files: no findings, and nothing in them that the exporter doesn't know."""
+"""Dockerfiles and compose files have no findings, and nothing that the exporter doesn't know."""
 
 from __future__ import annotations
 
