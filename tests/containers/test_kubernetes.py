@@ -79,7 +79,7 @@ def test_the_sidecar_overlay(engine, tmp_path):
 
 
 def test_the_overlay_with_redis(engine, tmp_path):
-    """In place of what podman 4.3 lacks are: Redis' address for its Service, a map for the Secret."""
+    """podman 4.3 lacks Services and such Secrets: an address and a ConfigMap stand for them."""
     password = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
