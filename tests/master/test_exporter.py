@@ -304,7 +304,6 @@ def test_a_process_that_ends_again_and_again_is_started_ever_more_rarely(
         ended = time.monotonic()
         until(lambda: exporter.tend() or exporter.pid)
         pauses.append(time.monotonic() - ended)
-    assert pauses[0] < pauses[1] < pauses[2]
     assert all(pause >= wanted for pause, wanted in zip(pauses, (0.1, 0.2, 0.4), strict=True))
     warnings = [r.getMessage() for r in logged if "ended with status 1" in r.getMessage()]
     assert len(warnings) == 3

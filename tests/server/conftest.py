@@ -9,7 +9,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 
 import pytest
 import trustme
@@ -29,20 +28,6 @@ try:
 except ValueError:
     pass  # clients before 0.22 don't know such names
 """
-
-
-@pytest.fixture
-def until():
-    """Polls until a condition holds and gives what it gave; fails with what was seen last."""
-
-    def wait(condition, seconds=20.0):
-        deadline = time.monotonic() + seconds
-        while not (seen := condition()):
-            assert time.monotonic() < deadline, f"{condition} still gives {seen!r}"
-            time.sleep(0.005)
-        return seen
-
-    return wait
 
 
 def environment(**more):
