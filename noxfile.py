@@ -17,7 +17,7 @@ from packaging.version import Version
 
 nox.needs_version = ">=2026.2"
 nox.options.sessions = ["lint", "types", "tests", "whole", "alone", "oldest_newest"]
-nox.options.sessions += ["docs", "examples", "plugins", "release"]
+nox.options.sessions += ["docs", "examples", "manifests", "plugins", "release"]
 nox.options.error_on_external_run = True
 nox.options.default_venv_backend = "virtualenv"  # uv would not read pip's configuration
 

@@ -114,9 +114,13 @@ def test_prometheus_scrapes_what_is_there(pattern):
     assert "127.0.0.1:9091:9091/tcp" in named[0]["ports"]
 
 
-def test_the_stack_mounts_what_is_there():
-    for service in composed("embedded", "stack")["services"].values():
-        for volume in service.get("volumes", []):
-            source = volume.split(":")[0]
-            if source.startswith(str(ROOT / "deploy" / "prometheus" / "prometheus.yml")):
-                assert (ROOT / source).is_file()
+def test_the_stack_mounts_configurations_rules_and_dashboards():
+    """Where they are in this repository, and where Prometheus and Grafana look for them."""
+    services = composed("embedded", "stack")["services"]
+    mounts = [mount for name in ("prometheus", "grafana") for mount in services[name]["volumes"]]
+    assert {mount.removeprefix(f"{ROOT}/") for mount in mounts if mount.startswith("/")} == {
+        "deploy/prometheus/prometheus.yml:/etc/prometheus/prometheus.yml:ro",
+        "deploy/prometheus/rules:/etc/prometheus/rules:ro",
+        "deploy/grafana/provisioning:/etc/grafana/provisioning:ro",
+        "deploy/grafana/dashboards:/var/lib/grafana/dashboards:ro",
+    }
