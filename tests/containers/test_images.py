@@ -43,7 +43,12 @@ def test_it_has_no_installer_and_nothing_that_gives_rights(engine, image):
 
 def test_it_runs_as_documented_without_being_told_anything(engine):
     """The documents do just that; there is no Redis at the name that the image has for it."""
-    engine.podman("run", "--detach", "--rm", "--publish", "9091:9091", EXPORTER)
+    published = ["--publish", "9091:9091"]
+    engine.podman("run", "--detach", "--rm", "--name", "exporter", *published, EXPORTER)
     wait(lambda: fetch("http://127.0.0.1:9091/-/healthy")[0] == 200, "it answers")
     wait(scrape, "it is scraped")
     assert total("gunicorn_sidecar_redis_connected", scrape()) == 0
+    engine.podman("run", "--rm", "--network", "host", EXPORTER, "health")
+    doctor = ["exec", "exporter", "gunicorn-prometheus-exporter", "doctor"]
+    findings = engine.podman(*doctor, check=False)
+    assert "storage: Redis at redis-service:6379" in findings
