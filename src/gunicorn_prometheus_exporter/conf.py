@@ -46,6 +46,8 @@ def _settings() -> dict[str, Any]:
     with contextlib.suppress(SettingsError):
         settings = configuration.load()
         given = {name: getattr(settings, f"gunicorn_{name}") for name in _SETTINGS}
+        if settings.gunicorn_bind is not None:
+            given["bind"] = settings.gunicorn_bind.split(",")
         ours = {name: value for name, value in given.items() if value is not None}
     return ours | own
 

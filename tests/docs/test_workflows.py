@@ -1,4 +1,4 @@
-"""GitHub runs the same sessions as `nox` and `make test`, on the same versions."""
+"""GitHub runs the same sessions as `nox`, on the same versions."""
 
 from __future__ import annotations
 
@@ -35,12 +35,6 @@ def jobs(repository: Path) -> dict[str, Any]:
 
 def test_ci_runs_every_session(jobs: dict[str, Any], noxfile: dict[str, Any]) -> None:
     assert jobs["session"]["strategy"]["matrix"]["session"] == noxfile["sessions"]
-
-
-def test_make_runs_every_session(repository: Path, noxfile: dict[str, Any]) -> None:
-    makefile = (repository / "Makefile").read_text()
-    (sessions,) = re.findall(r"^SESSIONS := (.+)$", makefile, re.MULTILINE)
-    assert sessions.split() == noxfile["sessions"]
 
 
 def test_ci_runs_on_every_version(jobs: dict[str, Any], noxfile: dict[str, Any]) -> None:

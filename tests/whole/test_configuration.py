@@ -144,6 +144,20 @@ def test_gunicorn_too_can_be_configured_by_the_file(wired, folder, wait):
     gunicorn.wait_counted("gunicorn_workers", 1)
 
 
+def test_gunicorn_binds_all_of_the_addresses(folder):
+    command = [sys.executable, "-m", "gunicorn", "--print-config", "application:app"]
+    done = subprocess.run(
+        [*command, "-c", "python:gunicorn_prometheus_exporter.conf"],
+        env=os.environ | {"GUNICORN_BIND": "127.0.0.1:8000,unix:app.sock"},
+        cwd=folder.path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert re.search(r"^bind += \['127\.0\.0\.1:8000', 'unix:app\.sock'\]$", done.stdout, re.M)
+
+
 def test_a_mistake_in_the_users_own_configuration_is_gunicorns_to_report(wired, folder):
     folder.write("gunicorn.conf.py", "workers = two\n")
     gunicorn = wired().start(ready=False)

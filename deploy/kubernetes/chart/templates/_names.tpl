@@ -1,0 +1,9 @@
+{{- define "gunicorn-prometheus-exporter.labels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/* Which port: that of the settings, or the default. */}}
+{{- define "gunicorn-prometheus-exporter.port" -}}
+{{- .Values.settings.PROMETHEUS_METRICS_PORT | default 9091 | int -}}
+{{- end }}

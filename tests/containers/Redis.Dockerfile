@@ -1,0 +1,3 @@
+# Stands for Redis' own image.
+FROM localhost/services
+CMD ["redis-server"]
