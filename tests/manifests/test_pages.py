@@ -66,7 +66,7 @@ def test_an_overlay_of_ones_own(tmp_path):
 
 
 def test_components_and_overlays_are_on_the_page():
-    page = (ROOT / "docs" / "kubernetes.md").read_text()
+    page = (ROOT / "docs/how-to/kubernetes.md").read_text()
     documented = set(re.findall(r"`([a-z-]+)`", page))
     overlays = {path.name for path in (KUBERNETES / "overlays").iterdir()}
     assert overlays <= documented
