@@ -115,11 +115,15 @@ def install_everything(session: nox.Session, *others: str) -> None:
     install(session, PRODUCT, *others, extras="[all]")
 
 
+#: Tests use both of two cores; those that can't be run beside each other are marked as a group.
+PARALLEL = ("-n", "2", "--dist", "loadgroup")
+
+
 def pytest(session: nox.Session, *arguments: str) -> None:
     """Run tests, or those of them that `nox -s SESSION -- tests/...` names."""
     if any(Path(argument.split("::")[0]).exists() for argument in session.posargs):
         arguments = tuple(each for each in arguments if not Path(each).exists())
-    session.run("pytest", *arguments, *session.posargs)
+    session.run("pytest", *PARALLEL, *arguments, *session.posargs)
 
 
 # What CI runs
@@ -157,7 +161,7 @@ def whole(session: nox.Session) -> None:
     """Test the running system. $GUNICORN and $PROMETHEUS_CLIENT choose other versions."""
     versions = pins(os.environ.get("GUNICORN"), os.environ.get("PROMETHEUS_CLIENT"))
     install_everything(session, *group("whole"), *versions)
-    pytest(session, "tests/whole", "-n", "2", "--dist", "loadgroup")
+    pytest(session, "tests/whole")
 
 
 def lowest(distribution: str) -> list[str]:
@@ -223,7 +227,7 @@ def docs(session: nox.Session) -> None:
 def examples(session: nox.Session) -> None:
     """Start, ask and scrape every example."""
     install_everything(session, *group("examples"))
-    pytest(session, "tests/examples", "-n", "2")
+    pytest(session, "tests/examples")
 
 
 # Versions of Gunicorn and prometheus_client
@@ -246,7 +250,7 @@ KIND_TESTS = ["tests/whole/test_kinds.py", "tests/whole/test_accounting.py"]
 def compatible(session: nox.Session, paths: list[str], *options: str) -> bool:
     """Run the tests marked compat in these files; False if one fails."""
     try:
-        pytest(session, *paths, "-m", "compat", "-n", "2", "--dist", "loadgroup", *options)
+        pytest(session, *paths, "-m", "compat", *options)
     except nox.command.CommandFailed:
         return False
     return True
