@@ -11,10 +11,10 @@ from .hosts import Host
 from .place import Place
 from .rules import rule
 from .seeing import Hosts, same, until
-from .suite import StorageTests
+from .suite import ValueTests
 
 
-class FaultTests(StorageTests):
+class FaultTests(ValueTests):
     """Tests of what a place may do to a backend."""
 
     shared = True
