@@ -104,7 +104,6 @@ class Gunicorn:
         self.port = free_port()
         self.log = folder / "log"
         options = ["-w", "4", "-k", worker, "-b", f"127.0.0.1:{self.port}", "--no-control-socket"]
-        options += ["--graceful-timeout", "10"]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [environment.folder / "bin/gunicorn", *options, "app:app"],

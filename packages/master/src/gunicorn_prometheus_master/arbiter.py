@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -236,6 +237,18 @@ class PrometheusMaster(Arbiter):
             self._recorder.close()
             self._recorder = None
             self._directory.discard()
+
+    def signal(self, sig: int, frame: Any) -> None:
+        """Gunicorn's handler of signals, which only notes them for the main loop.
+
+        A worker has it, too, from its fork until it has handlers of its own. Noted there, the
+        signal would be lost, and a stop take the whole graceful timeout: so that worker, which has
+        not begun yet, ends.
+        """
+        if os.getpid() != self.pid and sig in exits.ENDING_SIGNALS:
+            signal.signal(sig, signal.SIG_DFL)
+            os.kill(os.getpid(), sig)
+        super().signal(sig, frame)
 
     def handle_hup(self) -> None:
         self._signals_seen.append("hup")
