@@ -3,7 +3,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := $(wildcard packages/*)
-SESSIONS := lint types tests whole alone oldest_newest docs examples
 
 .PHONY: help
 help:  ## list these commands
@@ -16,7 +15,7 @@ demo: .venv/installed  ## run Gunicorn with metrics on this machine; Ctrl-C ends
 .PHONY: test
 test: $(BIN)/nox  ## everything that CI checks
 	@scripts/system-packages.sh
-	@exec $(BIN)/nox --sessions $(SESSIONS)
+	@exec $(BIN)/nox
 
 .PHONY: bench
 bench: $(BIN)/nox  ## run the benchmarks

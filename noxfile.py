@@ -15,8 +15,8 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 nox.needs_version = ">=2026.2"
-nox.options.sessions = ["lint", "types", "tests", "whole", "alone", "oldest_newest"]
-nox.options.sessions += ["docs", "examples", "plugins", "release"]
+nox.options.sessions = ["lint", "types", "release", "tests", "lowest", "whole", "oldest_newest"]
+nox.options.sessions += ["docs", "examples", "plugins"]
 nox.options.error_on_external_run = True
 nox.options.default_venv_backend = "virtualenv"  # uv would not read pip's configuration
 
@@ -147,24 +147,31 @@ def types(session: nox.Session) -> None:
         session.run("pyright", "--verifytypes", "gunicorn_prometheus_core", "--ignoreexternal")
 
 
-@nox.session(requires=["build"])
-@nox.parametrize("package", PACKAGES, ids=PACKAGES)
-def tests(session: nox.Session, package: str) -> None:
-    """Test one package with nothing of ours installed but what it depends on."""
-    others = TESTED_WITH.get(package, [])
-    install(session, f"gunicorn-prometheus-{package}", *others, *group("test"))
-    pytest(session, f"tests/{package}")
+def test_alone(session: nox.Session, distribution: str, bounds: list[str], *options: str) -> None:
+    """Test one distribution with nothing of ours installed but what it depends on.
+
+    Its modules are imported before there are test tools, which bring libraries of their own.
+    """
+    install(session, distribution, *bounds)
+    session.run("python", "scripts/import_modules.py", distribution)
+    package = distribution.removeprefix("gunicorn-prometheus-")
+    if package in PACKAGES:
+        install(session, distribution, *bounds, *TESTED_WITH.get(package, []), *group("test"))
+        pytest(session, f"tests/{package}", *options)
+
+
+SHORT_NAMES = [name.removeprefix("gunicorn-prometheus-") for name in FOLDERS]
+each_distribution = nox.parametrize("distribution", list(FOLDERS), ids=SHORT_NAMES)
 
 
 @nox.session(requires=["build"])
-def whole(session: nox.Session) -> None:
-    """Test the running system. $GUNICORN and $PROMETHEUS_CLIENT choose other versions."""
-    versions = pins(os.environ.get("GUNICORN"), os.environ.get("PROMETHEUS_CLIENT"))
-    install_everything(session, *group("whole"), *versions)
-    pytest(session, "tests/whole")
+@each_distribution
+def tests(session: nox.Session, distribution: str) -> None:
+    """Test one distribution alone, with the newest versions of what it needs."""
+    test_alone(session, distribution, [])
 
 
-def lowest(distribution: str) -> list[str]:
+def lowest_versions(distribution: str) -> list[str]:
     """Return the lowest versions that a distribution of ours, and those it needs, allow others."""
     found: dict[str, Version] = {}
     seen, wanted = set(), [distribution]
@@ -186,20 +193,30 @@ def lowest(distribution: str) -> list[str]:
 
 
 @nox.session(requires=["build"])
-@nox.parametrize("versions", ["lowest", "newest"], ids=["lowest", "newest"])
-@nox.parametrize("distribution", list(FOLDERS), ids=list(FOLDERS))
-def alone(session: nox.Session, distribution: str, versions: str) -> None:
-    """Import every module of one distribution, installed without extras or test tools.
+@each_distribution
+def lowest(session: nox.Session, distribution: str) -> None:
+    """The same with the lowest versions that its metadata allows, but for tests that take long."""
+    bounds = lowest_versions(distribution)
+    test_alone(session, distribution, bounds, "-m", "not newest and not long")
 
-    With the lowest versions that its metadata allows its tests run, too; `tests` is for the newest.
-    """
-    bounds = lowest(distribution) if versions == "lowest" else []
-    install(session, distribution, *bounds)
-    session.run("python", "scripts/import_modules.py", distribution)
-    package = distribution.removeprefix("gunicorn-prometheus-")
-    if bounds and package in PACKAGES:
-        install(session, distribution, *bounds, *TESTED_WITH.get(package, []), *group("test"))
-        pytest(session, f"tests/{package}", "-m", "not newest")
+
+@nox.session(requires=["build"])
+@nox.parametrize("versions", ["lowest", "newest"], ids=["lowest", "newest"])
+@each_distribution
+def alone(session: nox.Session, distribution: str, versions: str) -> None:
+    """Test one distribution alone, at both ends of what its metadata allows, with every test."""
+    if versions == "lowest":
+        test_alone(session, distribution, lowest_versions(distribution), "-m", "not newest")
+    else:
+        test_alone(session, distribution, [])
+
+
+@nox.session(requires=["build"])
+def whole(session: nox.Session) -> None:
+    """Test the running system. $GUNICORN and $PROMETHEUS_CLIENT choose other versions."""
+    versions = pins(os.environ.get("GUNICORN"), os.environ.get("PROMETHEUS_CLIENT"))
+    install_everything(session, *group("whole"), *versions)
+    pytest(session, "tests/whole")
 
 
 @nox.session

@@ -72,7 +72,7 @@ def _check(one: Snapshot, checked: int) -> int:
         raise Nonsense(f"{_called(one)} has positions that are no whole numbers")
     if not all(map(operator.lt, new, new[1:])) or (size and one.at[0] < 0):
         raise Nonsense(f"{_called(one)} has positions that do not rise")
-    width = 2 if one.kind.startswith("gauge") or one.removed else 1
+    width = 2 if one.kind.startswith("gauge") or one.removed is not None else 1
     if size and one.at[-1] + width > len(one.values):
         raise Nonsense(f"{_called(one)} has positions that lie behind its values")
     return size

@@ -98,12 +98,12 @@ class Snapshot:
     from them stays valid and only the new tail has to be looked at. A change
     of any other sort needs new objects.
 
-    ``removed`` says that a series was removed by its process at some time.
-    Where it is true, two doubles count for each key, of whatever kind. The
-    second of what is summed up is 0.0 while the process has the series, the
-    time since when it has it from a predecessor only, or minus the time of its
-    removal; that of a gauge is negative once it is removed. None means that
-    this is not known here.
+    ``removed`` says whether a series was removed by its process at some time;
+    None, that this is not known here. Where it is not None there are two
+    doubles for each key, of whatever kind. The second of what is summed up is
+    0.0 while the process has the series, the time since when it has it from a
+    predecessor only, or minus the time of its removal; that of a gauge is
+    negative once it is removed.
 
     A snapshot of one of the ``REMARK_KINDS`` has no values but ``remarks``,
     which gives them by key, as they are when it is called.
@@ -188,8 +188,8 @@ class Storage(Protocol):
         A backend with :data:`REMARKS` moves remarks as well; of what several processes of this
         instance have said of a series, the latest is enough. One without isn't given any. A backend
         with :data:`REMOVALS` moves both doubles of each key where ``removed`` is true, and says so
-        of what others collect; one without gives None there, and the second doubles of what is
-        summed up are none of its business.
+        of what others collect; elsewhere the second doubles of what is summed up need not be moved,
+        and then None is what to say. One without always gives None there.
         """
 
     def collect(self) -> Sequence[Snapshot]:
