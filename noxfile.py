@@ -229,7 +229,7 @@ def release(session: nox.Session) -> None:
 @nox.session
 def plugins(session: nox.Session) -> None:
     """Test the examples of parts by others: built, and installed into environments of their own."""
-    session.install(*group("test"))
+    session.install(*group("test"), *group("build"))
     pytest(session, "tests/plugins")
 
 
