@@ -1,4 +1,4 @@
-"""Real Redis servers, for the tests of several folders."""
+"""Waiting, and real Redis servers, for the tests of several folders."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -156,3 +157,17 @@ def start_sentinel(
 def redis_server(start_redis: Callable[..., RedisServer]) -> RedisServer:
     """One server for the whole module."""
     return start_redis()
+
+
+@pytest.fixture
+def until() -> Callable[..., Any]:
+    """Polls until a condition holds and gives what it gave; fails with what was seen last."""
+
+    def wait(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+        deadline = time.monotonic() + seconds
+        while not (seen := condition()):
+            assert time.monotonic() < deadline, f"{condition} still gives {seen!r}"
+            time.sleep(0.005)
+        return seen
+
+    return wait

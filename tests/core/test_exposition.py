@@ -1,5 +1,7 @@
+import itertools
 import logging
 import math
+from typing import ClassVar
 
 import pytest
 from prometheus_client import Metric
@@ -7,6 +9,7 @@ from prometheus_client.openmetrics import parser as openmetrics_parser
 
 from gunicorn_prometheus_core.errors import StorageUnavailable
 from gunicorn_prometheus_core.exposition import Exposition
+from gunicorn_prometheus_core.storage import Snapshot
 from gunicorn_prometheus_core.text import OPENMETRICS_1_0_0, TEXT_0_0_4, Format
 
 UTF8 = Format(openmetrics=False, version="1.0.0", escaping="allow-utf-8")
@@ -220,3 +223,41 @@ def test_an_unavailable_storage_is_the_callers_business():
 
     with pytest.raises(StorageUnavailable, match="gone"):
         Exposition(Unavailable()).render(TEXT_0_0_4)
+
+
+class Watched(Snapshot):
+    """Tells ``READ`` of which kind values are looked at."""
+
+    READ: ClassVar[list[str]] = []
+
+    def __getattribute__(self, name):
+        if name == "values":
+            Watched.READ.append(object.__getattribute__(self, "kind"))
+        return super().__getattribute__(name)
+
+
+class Watching:
+    """A storage whose snapshots come in any order."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def collect(self):
+        found = [Watched(**vars(snapshot)) for snapshot in self.folder.collect()]
+        return sorted(found, key=lambda snapshot: snapshot.kind)
+
+    def processes(self):
+        return self.folder.processes()
+
+
+def test_a_request_that_is_seen_counted_is_seen_ended_and_its_failures_counted(mixed):
+    """Histograms are what a worker writes last and what is read first, whoever reads."""
+    rendering = Exposition(Watching(mixed))
+    for _ in range(3):
+        Watched.READ.clear()
+        rendering.render(TEXT_0_0_4)
+        changes = [kind for kind, _ in itertools.groupby(Watched.READ)]
+        kinds = [kind for kind in changes if kind.startswith(("histogram", "gauge", "counter"))]
+        once = ["histogram", "gauge_max", "gauge_all", "counter"]
+        assert kinds == once * (len(kinds) // len(once))
+        assert kinds

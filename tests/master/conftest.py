@@ -9,7 +9,6 @@ import signal
 import socket
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -38,20 +37,6 @@ while True:
                  "fds": sorted(map(int, os.listdir("/proc/self/fd")))}
         connection.sendall(json.dumps(facts).encode())
 """
-
-
-@pytest.fixture
-def until():
-    """Polls until a condition holds and gives what it gave; fails with what was seen last."""
-
-    def wait(condition, seconds=20.0):
-        deadline = time.monotonic() + seconds
-        while not (seen := condition()):
-            assert time.monotonic() < deadline, f"{condition} still gives {seen!r}"
-            time.sleep(0.005)
-        return seen
-
-    return wait
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 
 import pytest
 import trustme
@@ -27,20 +26,6 @@ Histogram("took_seconds", "Time.", buckets=[1, 2]).observe(1.5)
 # Counters of clients before 0.22 refuse such names.
 values.ValueClass("counter", "dotted.name", "dotted.name_total", (), (), "Of the new sort.").inc(1)
 """
-
-
-@pytest.fixture
-def until():
-    """Polls until a condition holds and gives what it gave; fails with what was seen last."""
-
-    def wait(condition, seconds=20.0):
-        deadline = time.monotonic() + seconds
-        while not (seen := condition()):
-            assert time.monotonic() < deadline, f"{condition} still gives {seen!r}"
-            time.sleep(0.005)
-        return seen
-
-    return wait
 
 
 def environment(**more):

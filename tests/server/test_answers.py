@@ -245,6 +245,7 @@ def test_a_collector_of_a_third_party_is_served_and_a_failing_one_is_not(start, 
         assert found["jobs_total", "x"] == 3
     assert found["gunicorn_exporter_collector_errors_total", "bad"] == 2
     assert server.log.count("collector bad failed") == 1
+    assert found["gunicorn_exporter_collector_errors_total", "missing"] == 1
     assert server.log.count("collector missing could not be loaded") == 1
 
 

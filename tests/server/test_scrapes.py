@@ -9,10 +9,12 @@ import time
 
 import pytest
 
-from gunicorn_prometheus_core.catalogue import EXPORTER_SCRAPES
+from gunicorn_prometheus_core.catalogue import EXPORTER_ANSWER_ERRORS, EXPORTER_SCRAPES
 from gunicorn_prometheus_core.recording import sample_keys
 from gunicorn_prometheus_core.text import TEXT_0_0_4
 from gunicorn_prometheus_server.app import App
+from gunicorn_prometheus_server.defects import Defects
+from gunicorn_prometheus_server.page import Page
 from gunicorn_prometheus_server.refusals import Refusals
 from gunicorn_prometheus_server.scrapes import Scrapes, TookTooLong, TooMany, Wanted
 from gunicorn_prometheus_storage_mmap.recorder import Recorder
@@ -159,3 +161,25 @@ def test_with_too_many_under_way_the_answer_is_503(exposition, recorder):
     status, headers = asyncio.run(run())
     assert status == 503
     assert headers[b"retry-after"] == b"1"
+
+
+class BrokenStatus:
+    """One that can't be computed."""
+
+    def text(self):
+        raise ValueError("a defect")
+
+
+def test_defects_cost_an_answer_and_are_counted_and_logged_once_a_minute(
+    exposition, recorder, caplog
+):
+    page = Page(BrokenStatus(), Scrapes(exposition, recorder), Defects(recorder))
+    for _ in range(3):
+        status, _, said = asyncio.run(page.answer("/api/v1/status", {}, False))
+        assert status == 500
+        assert b"a defect" not in said
+    cells = recorder.cells("counter", sample_keys(EXPORTER_ANSWER_ERRORS, {}))
+    assert cells.page.view[cells.at[0]] == 3
+    (record,) = caplog.records
+    assert record.getMessage().startswith("what the page shows could not be computed; ")
+    assert record.exc_info[0] is ValueError

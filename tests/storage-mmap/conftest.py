@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -53,20 +52,6 @@ def in_child(function):
             os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 """
-
-
-@pytest.fixture
-def until():
-    """Polls until a condition holds and gives what it gave; fails with what was seen last."""
-
-    def wait(condition, seconds=20.0):
-        deadline = time.monotonic() + seconds
-        while not (seen := condition()):
-            assert time.monotonic() < deadline, f"{condition} still gives {seen!r}"
-            time.sleep(0.005)
-        return seen
-
-    return wait
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import contextlib
 import json
 import socket
 import threading
-import time
 from array import array
 from collections import Counter
 from fractions import Fraction
@@ -132,20 +131,6 @@ def host(tmp_path, environ):
     yield make
     for each in made:
         each.storage.close()
-
-
-@pytest.fixture
-def until():
-    """Polls until a condition holds and gives what it gave; fails with what was seen last."""
-
-    def wait(condition, seconds=20.0):
-        deadline = time.monotonic() + seconds
-        while not (seen := condition()):
-            assert time.monotonic() < deadline, f"{condition} still gives {seen!r}"
-            time.sleep(0.02)
-        return seen
-
-    return wait
 
 
 class Wire:

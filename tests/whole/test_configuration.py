@@ -244,6 +244,7 @@ def test_a_mistake_at_a_reload_changes_nothing(reloading, wait, mistake):
     gunicorn.get("/")
     gunicorn.wait_counted("app_hellos_total", 2)
     assert gunicorn.exporter() == exporter
+    assert gunicorn.scrape().sum("gunicorn_exporter_settings_errors_total") == 1
     assert "Traceback" not in gunicorn.log
 
 

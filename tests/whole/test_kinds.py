@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import re
 import signal
 import socket
 import threading
@@ -109,6 +110,16 @@ def test_the_path_is_recorded_as_the_client_sent_it(connection, counted):
     connection.request("GET", "/ping-%C3%A4%20b?c=d")
     assert connection.getresponse().read() == b"pong"
     counted("/ping-%C3%A4%20b")
+
+
+def test_the_trace_of_a_request_is_the_exemplar_of_its_duration(serving, connection, counted):
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    connection.request("GET", "/ping-traced", headers={"traceparent": f"00-{trace}-{7:016x}-01"})
+    assert connection.getresponse().read() == b"pong"
+    counted("/ping-traced")
+    shown = serving.scrape(accept="application/openmetrics-text; version=1.0.0").text
+    bucket = re.compile(rf'{FINE}_bucket{{endpoint="/ping-traced",.* 1.0 # {{trace_id="{trace}"}} ')
+    assert len(bucket.findall(shown)) == 1
 
 
 @pytest.mark.kinds(lambda kind: kind.hooks or kind.name == "gevent_pywsgi")

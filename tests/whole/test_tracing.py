@@ -138,7 +138,7 @@ def test_prometheus_computes_quantiles_from_native_histograms(server, prometheus
 
     def measure(number: int) -> float:
         begun = time.perf_counter()
-        get(gunicorn.port, f"/slow?{0.01 * 1.045**number:.4f}")
+        get(gunicorn.port, f"/slow?{0.02 * 1.045**number:.4f}")
         return time.perf_counter() - begun
 
     with ThreadPoolExecutor(3) as pool:

@@ -130,8 +130,11 @@ storage: StorageDictProtocol = RedisStorageDict(None, "gunicorn")
 key = '["a", "a_total", {}, "help"]'
 assert storage.read_value(key) == (0.0, 0.0)
 storage.write_value(key, 3.0, 17.0)
-assert storage.read_value(key) == (3.0, 17.0)
-assert list(storage.read_all_values()) == [(key, 3.0, 17.0)]
+assert storage.read_value(key) == (3.0, 0.0)
+storage.write_value('["l", "l", {}, "help"]', 4.0, 17.0, "gauge", "max")
+assert list(storage.read_all_values()) == [
+    (key, 3.0, 0.0), ('["l", "l", {}, "help"]', 4.0, 17.0)
+]
 value = RedisValue("counter", "a", "a_total", [], [], "help")
 value.inc(2.0)
 assert value.get() == storage.read_value(key)[0] == 5.0

@@ -364,12 +364,19 @@ EXPORTER_SCRAPE_SECONDS = Family(
     "merged",
     "Time spent on computing scrapes.",
 )
+EXPORTER_ANSWER_ERRORS = Family(
+    "gunicorn_exporter_answer_errors_total",
+    "counter",
+    (),
+    "merged",
+    "Answers of the metrics server, other than scrapes, that failed by a defect.",
+)
 EXPORTER_COLLECTOR_ERRORS = Family(
     "gunicorn_exporter_collector_errors_total",
     "counter",
     ("collector",),
     "merged",
-    "Scrapes in which a collector failed and its families were left out.",
+    "Scrapes in which a collector failed, and starts at which it could not be loaded.",
 )
 EXPORTER_KEYS_REJECTED = Family(
     "gunicorn_exporter_keys_rejected_total",
@@ -404,7 +411,14 @@ EXPORTER_RECORDING_ERRORS = Family(
     "counter",
     (),
     "merged",
-    "Failures to record something of a request; the requests themselves were not affected.",
+    "Failures to record something; the request, or the master, was not affected.",
+)
+EXPORTER_SETTINGS_ERRORS = Family(
+    "gunicorn_exporter_settings_errors_total",
+    "counter",
+    (),
+    "merged",
+    "Reloads at which the settings could not be used, and stayed as they were.",
 )
 EXPORTER_RESTARTS = Family(
     "gunicorn_exporter_restarts_total",

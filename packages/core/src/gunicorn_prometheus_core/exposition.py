@@ -57,7 +57,9 @@ class Exposition:
 
         Raises what the storage raises.
         """
-        snapshots = self._storage.collect()
+        # Histograms before gauges and counters, whose values are read later then. A worker counts
+        # a request in its histograms last: where it is seen there, all else of it is seen, too.
+        snapshots = sorted(self._storage.collect(), key=lambda one: one.kind, reverse=True)
         processes = self._storage.processes()
         pieces: list[bytes] = []
         for family in self._families(snapshots, processes, form, frozenset(names)):
@@ -79,6 +81,8 @@ class Exposition:
         if scheme is None:
             scheme = self._schemes[form.escaping] = _Scheme(self._texts, form.escaping)
         writer = self._writer(scheme, snapshots, form, names)
+        # First, as values are read as they are merged: what is derived must not be older.
+        merged = list(scheme.merge.families(snapshots))
         for metric in (
             *self._derivation.families(snapshots, processes),
             *self._collecting.collect(processes),
@@ -86,7 +90,7 @@ class Exposition:
             if metric.name not in written and metric.samples:
                 written.add(metric.name)
                 yield writer.metric(metric)
-        for family in scheme.merge.families(snapshots):
+        for family in merged:
             if family.name in written or (names and names.isdisjoint(family.sample_names)):
                 continue
             yield writer.family(family)

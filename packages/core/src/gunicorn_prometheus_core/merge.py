@@ -44,7 +44,7 @@ class Merge:
         return sum(table.rejected for table in self._tables.values())
 
     def families(self, snapshots: Iterable[Snapshot]) -> Iterator[MergedFamily]:
-        """Every family that has samples, each name once."""
+        """Every family that has samples, each name once, in the order of the snapshots."""
         by_kind: dict[str, list[Snapshot]] = {}
         for snapshot in snapshots:
             by_kind.setdefault(snapshot.kind, []).append(snapshot)
@@ -54,7 +54,7 @@ class Merge:
         for kind in self._tables.keys() - by_kind.keys():
             del self._tables[kind]
         seen: set[str] = set()
-        for kind, members in sorted(by_kind.items()):
+        for kind, members in by_kind.items():
             if kind not in self._tables:
                 self._tables[kind] = _TABLES.get(kind, GaugeTable)(kind, self._prefixes)
             for family in self._tables[kind].merge(members):

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
@@ -14,17 +13,15 @@ from gunicorn.arbiter import Arbiter
 
 from gunicorn_prometheus_core import catalogue, plugins
 from gunicorn_prometheus_core.errors import MissingPart, SettingsError
-from gunicorn_prometheus_core.recording import Directory, Recorder, sample_keys
+from gunicorn_prometheus_core.recording import Directory, Recorder, count
 
-from . import backlog, exits, reconfiguring, sampling
+from . import exits, reconfiguring
 from .exporter import Exporter
+from .observations import Observations
 
 #: How a server hands its page directory and its metrics sockets on in a USR2 upgrade.
 _DIRECTORY_VARIABLE = "GUNICORN_PROMETHEUS_DIRECTORY"
 _SOCKETS_VARIABLE = "GUNICORN_PROMETHEUS_FD"
-
-_DIRTY_SECONDS = 5.0
-_BACKLOG = (catalogue.LISTENER_BACKLOG, catalogue.LISTENER_BACKLOG_LIMIT)
 
 
 class PrometheusMaster(Arbiter):
@@ -41,12 +38,11 @@ class PrometheusMaster(Arbiter):
     _instrument: Callable[[Any], Any] = staticmethod(lambda worker_class: worker_class)
     _directory: Directory | None = None
     _recorder: Recorder | None = None
+    _observations: Observations | None = None
     _exporter: Exporter | None = None
     _intention: str | None = None
     _stopping = False
     _reexecuting = False
-    _complained = False
-    _next_look = 0.0
 
     @classmethod
     def promote(cls, arbiter: Any, instrument: Callable[[Any], Any] | None = None) -> None:
@@ -65,10 +61,7 @@ class PrometheusMaster(Arbiter):
 
         Settings that can't be used end the start here, before anything is opened.
         """
-        self._signals_seen: list[str] = []
-        self._ended: list[tuple[str, str]] = []
         self._ordered: dict[int, str] = {}
-        self._listeners: set[str] = set()
         os.register_at_fork(after_in_child=self._leave_sockets_to_master)
         inherited = {
             name: os.environ.pop(name, None) for name in (_DIRECTORY_VARIABLE, _SOCKETS_VARIABLE)
@@ -97,17 +90,13 @@ class PrometheusMaster(Arbiter):
             assert self._directory is not None
             recorder = pages.activate(self._directory.path, uid=self.cfg.uid, gid=self.cfg.gid)
             recorder.bind("master")
-            self._recorder = recorder
+            self._recorder, self._observations = recorder, Observations(recorder)
         except SettingsError as error:
             self.log.error("%s", error)
             sys.exit(1)
         except Exception:
             self.log.exception("no metrics: recording could not begin; the server goes on without")
             return
-        for reason in ("hup", "usr1", "usr2", "ttin", "ttou", "chld", "int"):
-            self._count(catalogue.MASTER_SIGNALS, 0, reason=reason)
-        self._count(catalogue.EXPORTER_RESTARTS, 0)
-        self._count(catalogue.EXPORTER_BIND_FAILURES, 0)
         if not self._settings.sidecar_mode or self._settings.storage != "mmap":
             errorlog = self.cfg.errorlog
             self._exporter = Exporter(
@@ -117,67 +106,20 @@ class PrometheusMaster(Arbiter):
                 gid=self.cfg.gid,
                 log_path=errorlog if errorlog and errorlog != "-" else None,
                 inherited=[int(fd) for fd in (fds or "").split(",") if fd],
-                on_restart=lambda: self._count(catalogue.EXPORTER_RESTARTS),
-                on_bind_failure=lambda: self._count(catalogue.EXPORTER_BIND_FAILURES),
+                on_restart=lambda: count(recorder, catalogue.EXPORTER_RESTARTS),
+                on_bind_failure=lambda: count(recorder, catalogue.EXPORTER_BIND_FAILURES),
             )
-
-    # Recording, from the main loop
-
-    def _count(self, family: catalogue.Family, amount: float = 1, **labels: str) -> None:
-        if self._recorder is not None:
-            cells = self._recorder.cells(family.kind, sample_keys(family, labels))
-            with self._recorder.lock:
-                cells.page.view[cells.at[0]] += amount
-
-    def _set(self, family: catalogue.Family, value: float, **labels: str) -> None:
-        if self._recorder is not None:
-            cells = self._recorder.cells(family.kind, sample_keys(family, labels))
-            with self._recorder.lock:
-                cells.page.view[cells.at[0]] = value
 
     def _tend(self) -> None:
         """Whatever is due now; Gunicorn's main loop comes here about once a second."""
-        if self._recorder is None:
+        if self._observations is None:
             return
-        try:
-            self._record_what_was_noted()
-            self._record_backlogs()
-            self._record_dirty_workers()
-            self._recorder.tick()
-            if self._exporter is not None and not self._stopping:
+        self._observations.record(self)
+        if self._exporter is not None and not self._stopping:
+            try:
                 self._exporter.tend()
-        except Exception as error:
-            # Once: Gunicorn's main loop comes here every second.
-            if not self._complained:
-                self._complained = True
-                self.log.error("metrics of the master could not be recorded", exc_info=error)
-
-    def _record_what_was_noted(self) -> None:
-        now = time.time()
-        while self._signals_seen:
-            reason = self._signals_seen.pop()
-            self._count(catalogue.MASTER_SIGNALS, reason=reason)
-            self._set(catalogue.MASTER_SIGNAL_TIME, now, reason=reason)
-        while self._ended:
-            number, cause = self._ended.pop()
-            self._count(catalogue.WORKER_EXITS, worker_id=number, cause=cause)
-            self._set(catalogue.WORKER_EXIT_TIME, now, worker_id=number, cause=cause)
-        self._set(catalogue.WORKERS_TARGET, self.num_workers)
-
-    def _record_backlogs(self) -> None:
-        now = dict(backlog.measure(self.LISTENERS))
-        # Listeners that a reload has closed have nobody waiting.
-        self._listeners |= now.keys()
-        for name in self._listeners:
-            for family, value in zip(_BACKLOG, now.get(name, (0, 0)), strict=True):
-                self._set(family, value, listener=name)
-
-    def _record_dirty_workers(self) -> None:
-        # Gunicorn before 25 has none. To look for them takes some milliseconds.
-        arbiter = getattr(self, "dirty_arbiter_pid", 0)
-        if arbiter and time.monotonic() >= self._next_look:
-            self._next_look = time.monotonic() + _DIRTY_SECONDS
-            self._set(catalogue.DIRTY_WORKERS, sampling.children(arbiter))
+            except Exception as error:  # noqa: BLE001  the border to the master; counted and logged
+                self._observations.trouble(error)
 
     # Gunicorn's main loop and its signals
 
@@ -205,7 +147,10 @@ class PrometheusMaster(Arbiter):
         except MissingPart as error:
             self.log.error("new workers record nothing: %s", error)
         settings = reconfiguring.again(self._settings, self.cfg.uid, self.cfg.gid)
-        if settings != self._settings:
+        if settings is None:
+            if self._recorder is not None:
+                count(self._recorder, catalogue.EXPORTER_SETTINGS_ERRORS)
+        elif settings != self._settings:
             self._settings = settings
             if self._exporter is not None:
                 self._exporter.reconfigure(settings)
@@ -235,8 +180,12 @@ class PrometheusMaster(Arbiter):
             self._exporter = None
         if self._recorder is not None and self._directory is not None:
             self._recorder.close()
-            self._recorder = None
+            self._recorder = self._observations = None
             self._directory.discard()
+
+    def _note_signal(self, reason: str) -> None:
+        if self._observations is not None:
+            self._observations.signals.append(reason)
 
     def signal(self, sig: int, frame: Any) -> None:
         """Gunicorn's handler of signals, which only notes them for the main loop.
@@ -251,27 +200,27 @@ class PrometheusMaster(Arbiter):
         super().signal(sig, frame)
 
     def handle_hup(self) -> None:
-        self._signals_seen.append("hup")
+        self._note_signal("hup")
         super().handle_hup()
 
     def handle_usr1(self) -> None:
-        self._signals_seen.append("usr1")
+        self._note_signal("usr1")
         super().handle_usr1()
 
     def handle_usr2(self) -> None:
-        self._signals_seen.append("usr2")
+        self._note_signal("usr2")
         super().handle_usr2()
 
     def handle_ttin(self) -> None:
-        self._signals_seen.append("ttin")
+        self._note_signal("ttin")
         super().handle_ttin()
 
     def handle_ttou(self) -> None:
-        self._signals_seen.append("ttou")
+        self._note_signal("ttou")
         super().handle_ttou()
 
     def handle_int(self) -> None:
-        self._signals_seen.append("int")
+        self._note_signal("int")
         super().handle_int()
 
     def handle_winch(self) -> None:
@@ -280,7 +229,7 @@ class PrometheusMaster(Arbiter):
 
     def handle_chld(self, *args: Any) -> None:
         """A child has ended. Before Gunicorn 24 this is the signal handler itself."""
-        self._signals_seen.append("chld")
+        self._note_signal("chld")
         super().handle_chld(*args)
 
     # SIGCLD is another name of SIGCHLD, and which one Gunicorn finds depends on the platform.
@@ -327,7 +276,9 @@ class PrometheusMaster(Arbiter):
         """Take note of a worker's end, before a successor takes its slot."""
         if self._directory is not None:
             number, noted = self._directory.retire(pid) or ("unknown", {})
-            self._ended.append((number, exits.cause(ended, self._ordered.pop(pid, None), noted)))
+            cause = exits.cause(ended, self._ordered.pop(pid, None), noted)
+            if self._observations is not None:
+                self._observations.exits.append((number, cause))
 
     def _await_killed(self) -> None:
         """Note workers killed at the graceful timeout, which Gunicorn doesn't wait for."""

@@ -22,19 +22,20 @@ def first(uid: int, gid: int) -> Settings:
     return settings
 
 
-def again(before: Settings, uid: int, gid: int) -> Settings:
+def again(before: Settings, uid: int, gid: int) -> Settings | None:
     """Read them again and put in force what can change while the server runs.
 
-    What can't be used or can't change is logged, and stays as it was.
+    What can't change is logged, and stays as it was. None if they can't be used,
+    which is logged; then all of them stay.
     """
     try:
         settings = _checked(configuration.load(), uid, gid)
     except (SettingsError, MissingPart) as error:
         log.error("%s; the settings stay as they were", error)
-        return before
+        return None
     except Exception:
         log.exception("the settings could not be read again; they stay as they were")
-        return before
+        return None
     for name, declared in DECLARATIONS.items():
         if declared.fixed and getattr(settings, name) != getattr(before, name):
             log.warning("%s takes effect when the server is restarted", settings.said(name))

@@ -10,10 +10,9 @@ import resource
 import socket
 from collections.abc import Iterable
 
-from gunicorn_prometheus_core.logs import log
-
 from .access import Watched
 from .connection import Connection, HandshakeFailed, TooSlow, accept
+from .defects import Defects
 from .exchange import Application, BadRequest, Patience, converse
 from .refusals import Refusals
 
@@ -39,16 +38,21 @@ class Clients:
     """
 
     def __init__(
-        self, application: Application, access: Watched, refusals: Refusals, patience: Patience
+        self,
+        application: Application,
+        access: Watched,
+        refusals: Refusals,
+        defects: Defects,
+        patience: Patience,
     ) -> None:
         self._application = application
         self._access = access
         self._refusals = refusals
+        self._defects = defects
         self._patience = patience
         self._clients: dict[Connection, asyncio.Task[None]] = {}
         # Half of the descriptors that we may have: the pages need some, too.
         self._most = min(_MOST_CLIENTS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
-        self._failed = False
 
     async def accept(self, listener: socket.socket) -> None:
         """Let clients in, until cancelled."""
@@ -120,10 +124,8 @@ class Clients:
             reason, detail = "large_request" if error.status == 431 else "bad_request", error
         except OSError:
             pass  # it has gone
-        except Exception:
-            if not self._failed:
-                self._failed = True
-                log.exception("serving a client failed; further failures are not logged")
+        except Exception as error:  # noqa: BLE001  the border to all others; counted and logged
+            self._defects.note("serving a client failed", error)
         if reason is not None:
             self._refusals.note(reason, detail)
 

@@ -13,8 +13,8 @@ from functools import cached_property
 from importlib import resources
 
 from gunicorn_prometheus_core.errors import StorageUnavailable
-from gunicorn_prometheus_core.logs import log
 
+from .defects import Defects
 from .exchange import PLAIN, Answer, Headers
 from .scrapes import Scrapes, TooMany
 from .status import Status
@@ -78,12 +78,12 @@ class _File:
 class Page:
     """Answers the paths of the page. ``answer`` is called from the event loop."""
 
-    def __init__(self, status: Status, scrapes: Scrapes) -> None:
+    def __init__(self, status: Status, scrapes: Scrapes, defects: Defects) -> None:
         self._status = status
         self._scrapes = scrapes
+        self._defects = defects
         self._files = _files()
         self._text, self._compressed, self._made = b"", b"", float("-inf")
-        self._complained = False
 
     def has(self, path: str) -> bool:
         """Whether a path is one of the page's."""
@@ -105,13 +105,10 @@ class Page:
             raise
         except StorageUnavailable as error:  # logged and counted by scrapes, which see it as well
             return 503, [PLAIN], f"{error}\n".encode()
-        except Exception:
-            if not self._complained:
-                log.exception("what the page shows could not be computed")
-            self._complained = True
+        except Exception as error:  # noqa: BLE001  the border to scrapes; counted and logged
+            self._defects.note("what the page shows could not be computed", error)
             text = b"what the page shows could not be computed; the exporter's log says why\n"
             return 500, [PLAIN], text
-        self._complained = False
         if compress:
             return 200, [*headers, (b"content-encoding", b"gzip")], compressed
         return 200, headers, text

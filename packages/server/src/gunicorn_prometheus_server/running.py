@@ -19,6 +19,7 @@ from gunicorn_prometheus_core.storage import Storage
 from .access import Watched
 from .app import App
 from .clients import Clients
+from .defects import Defects
 from .exchange import Patience
 from .guard import Guard
 from .page import Page
@@ -64,30 +65,33 @@ def run(
             stack.callback(shared.stop)
         if listen is None:
             return asyncio.run(stand_by(parent))
-        every = installed_collectors() | dict(collectors(shared))
+        every = installed_collectors(recorder) | dict(collectors(shared))
         if shared is not None:
             every["storage"] = Health(shared)
         exposition = Exposition(shared or pages, every)
 
         async def serve_all() -> None:
-            refusals = Refusals(recorder)
+            refusals, defects = Refusals(recorder), Defects(recorder)
             scrapes = Scrapes(exposition, recorder)
             status = Status(shared or pages, _for_page(every), settings.storage)
-            app = App(scrapes, refusals, Page(status, scrapes) if settings.page else None)
+            page = Page(status, scrapes, defects) if settings.page else None
+            app = App(scrapes, refusals, page)
             guarded = Guard(app, access, refusals)
-            clients = Clients(guarded, access, refusals, Patience(settings.client_timeout_seconds))
+            patience = Patience(settings.client_timeout_seconds)
+            clients = Clients(guarded, access, refusals, defects, patience)
             await serve(clients, listeners, parent)
 
         asyncio.run(serve_all())
 
 
-def installed_collectors() -> dict[str, Collector]:
-    """The installed collectors; one that can't be loaded is logged and left out."""
+def installed_collectors(recorder: Recorder) -> dict[str, Collector]:
+    """The installed collectors; one that can't be loaded is logged, counted and left out."""
     collectors: dict[str, Collector] = {}
     for point in plugins.members(plugins.COLLECTORS):
         try:
             collectors[point.name] = point.load()()
         except Exception:
+            count(recorder, catalogue.EXPORTER_COLLECTOR_ERRORS, collector=point.name)
             log.exception("collector %s could not be loaded; its families are left out", point.name)
     return collectors
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import mmap
 import os
 import time
@@ -11,30 +10,15 @@ from typing import Any
 
 from gunicorn_prometheus_core.storage import SUMMED_KINDS
 
-from . import layout, truncation
+from . import layout
 from .access import Access
+from .files import FIRST_BYTES, FileId, allocate, grown, identity, is_at, replacing
 
-_FIRST_BYTES = 4096
-_LARGEST_STEP = 1 << 20
 _MARK = slice(0, layout.HEADER_BYTES)
-
-
-def grown(size: int, needed: int) -> int:
-    """The next size of a page of ``size`` bytes that is to hold ``needed`` bytes."""
-    while size < needed:
-        size += min(size, _LARGEST_STEP)
-    return size
 
 
 def _anonymous(size: int) -> mmap.mmap:
     return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-
-
-def map_shared(fd: int, size: int) -> mmap.mmap:
-    """The file mapped for storing into it, which survives a truncation of the file."""
-    mapped = mmap.mmap(fd, size)
-    truncation.guard(mapped)
-    return mapped
 
 
 class Page:
@@ -55,8 +39,8 @@ class Page:
         self._used = layout.HEADER_BYTES
         self._removed = 0
         self._fd = -1
-        self._file_id: tuple[int, int] | None = None
-        self._map = _anonymous(_FIRST_BYTES)
+        self._file_id: FileId | None = None
+        self._map = _anonymous(FIRST_BYTES)
         self._map[: layout.HEADER_BYTES] = layout.header(self._used)
         self._show()
 
@@ -120,13 +104,9 @@ class Page:
 
     def _grow(self, size: int) -> None:
         former = self._map
-        if self._fd < 0:
-            larger = _anonymous(size)
-        else:
-            # Real blocks, so that a full disk is an error here and not a SIGBUS at a store.
-            os.posix_fallocate(self._fd, 0, size)
-            larger = map_shared(self._fd, size)
-        view, whole, in_memory = memoryview(larger).cast("d"), slice(0, len(former)), self._fd < 0
+        in_memory = self._fd < 0
+        larger = _anonymous(size) if in_memory else allocate(self._fd, size)
+        view, whole = memoryview(larger).cast("d"), slice(0, len(former))
         if self._map is former:  # again without a call
             if in_memory:
                 larger[whole] = former[whole]
@@ -146,7 +126,7 @@ class Page:
             for key, stamp in zip(self.keys, stamps, strict=True)
         )
         self._detach()
-        self._map = _anonymous(grown(_FIRST_BYTES, self._used))
+        self._map = _anonymous(grown(FIRST_BYTES, self._used))
         self._map[: self._used] = layout.header(self._used, self._removed) + entries
         self._show()
 
@@ -160,13 +140,8 @@ class Page:
         """
         more = b"".join(layout.entry(key) for key in former if key not in self._index)
         used = self._used + len(more)
-        size = grown(_FIRST_BYTES, used)
-        temporary = f"{path}.new"
-        fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            access.apply(fd)
-            os.posix_fallocate(fd, 0, size)
-            mapped = map_shared(fd, size)
+        size = grown(FIRST_BYTES, used)
+        with replacing(path, size, access) as (fd, mapped):
             mapped[: self._used] = self._map[: self._used]
             mapped[self._used : used] = more
             removed = int(self._removed or any(stamp < 0.0 for _, stamp in former.values()))
@@ -183,20 +158,12 @@ class Page:
                     doubles[i + 1] = stamp or now
                 elif not now:
                     doubles[i + 1] = max(doubles[i + 1], stamp)
-            os.rename(temporary, path)
-        except BaseException:
-            os.close(fd)
-            # On a full disk its blocks are missed by others.
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
         self._detach()
         self._index |= places
         self.keys += keys
         self._fd, self._map, self._used, self.path = fd, mapped, used, path
         self._removed = removed
-        status = os.fstat(fd)
-        self._file_id = status.st_dev, status.st_ino
+        self._file_id = identity(fd)
         self._show()
 
     def _detach(self) -> None:
@@ -207,13 +174,7 @@ class Page:
     @property
     def lost(self) -> bool:
         """Whether the file this page records into is no longer the one at its path."""
-        if self.path is None:
-            return False
-        try:
-            status = os.stat(self.path)
-        except OSError:
-            return True
-        return (status.st_dev, status.st_ino) != self._file_id
+        return self.path is not None and not is_at(self.path, self._file_id)
 
     @property
     def intact(self) -> bool:

@@ -30,7 +30,7 @@ from typing import Any
 from gunicorn_prometheus_core.storage import Remark
 
 from .access import Access
-from .page import grown, map_shared
+from .files import FIRST_BYTES, FileId, allocate, grown, identity, is_at, replacing
 
 SUFFIX = ".remarks"
 _HEADER = struct.Struct("<Q")
@@ -38,7 +38,6 @@ _ENTRY = struct.Struct("<II")
 _CHECKSUM = struct.Struct("<I")
 _BODY = struct.Struct("<Idd")
 _LEAST_ROOM = 128
-_FIRST_BYTES = 4096
 _ATTEMPTS = 10
 
 
@@ -104,7 +103,7 @@ class Remarks:
         self._used = 0
         self._fd = -1
         self._map: mmap.mmap | None = None
-        self._file_id: tuple[int, int] | None = None
+        self._file_id: FileId | None = None
 
     def get(self, key: bytes) -> Remark | None:
         """What was said of that series last, by this process or its predecessor."""
@@ -151,9 +150,8 @@ class Remarks:
 
     def _grow(self, needed: int) -> None:
         try:
-            size = grown(len(self._map or b"") or _FIRST_BYTES, needed)
-            os.posix_fallocate(self._fd, 0, size)
-            self._map = map_shared(self._fd, size)
+            size = grown(len(self._map or b"") or FIRST_BYTES, needed)
+            self._map = allocate(self._fd, size)
         except OSError:
             # Without a file until that is mended, lest every remark tries again.
             self._detach()
@@ -173,23 +171,11 @@ class Remarks:
                 self._cells[key] = cell
         body = b"".join(_entry(key, cell) for key, cell in self._cells.items())
         used = _HEADER.size + len(body)
-        size = grown(_FIRST_BYTES, used)
-        temporary = f"{path}.new"
-        fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            access.apply(fd)
-            os.posix_fallocate(fd, 0, size)
+        size = grown(FIRST_BYTES, used)
+        with replacing(path, size, access) as (fd, shared):
             os.pwrite(fd, _HEADER.pack(used) + body, 0)
-            shared = map_shared(fd, size)
-            os.rename(temporary, path)
-        except BaseException:
-            os.close(fd)
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
         self._detach()
-        status = os.fstat(fd)
-        self._file_id = status.st_dev, status.st_ino
+        self._file_id = identity(fd)
         self._fd, self._map, self._used, self.path = fd, shared, used, path
         self._places = {key: (at, room) for key, at, room in _entries(shared, _HEADER.size, used)}
 
@@ -202,13 +188,7 @@ class Remarks:
     @property
     def lost(self) -> bool:
         """Whether it has no file, or the file is no longer the one at its path."""
-        if self.path is None:
-            return True
-        try:
-            status = os.stat(self.path)
-        except OSError:
-            return True
-        return (status.st_dev, status.st_ino) != self._file_id
+        return self.path is None or not is_at(self.path, self._file_id)
 
 
 def _former(path: str) -> Mapping[bytes, bytes]:

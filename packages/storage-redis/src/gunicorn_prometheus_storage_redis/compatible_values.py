@@ -20,7 +20,7 @@ class StorageDictProtocol(Protocol):
     def read_value(
         self, key: str, metric_type: str = "counter", multiprocess_mode: str = ""
     ) -> tuple[float, float]:
-        """Value and time it was set (Unix time in seconds, 0.0 if that isn't kept)."""
+        """Value and time it was set (Unix time in seconds; 0.0 if that isn't kept)."""
 
     def write_value(
         self,
@@ -47,13 +47,12 @@ class RedisStorageDict:
     def read_value(
         self, key: str, metric_type: str = "counter", multiprocess_mode: str = ""
     ) -> tuple[float, float]:
-        """Value and time it was set."""
-        cells = self._recorder.cells(
-            self._kind(key, metric_type, multiprocess_mode), [key.encode()]
-        )
+        """Value and time it was set, which is kept of gauges."""
+        kind = self._kind(key, metric_type, multiprocess_mode)
+        cells = self._recorder.cells(kind, [key.encode()])
         with self._recorder.lock:
             view, at = cells.page.view, cells.at[0]
-            return view[at], view[at + 1]
+            return view[at], view[at + 1] if _has_time(kind) else 0.0
 
     def write_value(
         self,
@@ -63,13 +62,14 @@ class RedisStorageDict:
         metric_type: str = "counter",
         multiprocess_mode: str = "",
     ) -> None:
-        """Set value and time."""
-        cells = self._recorder.cells(
-            self._kind(key, metric_type, multiprocess_mode), [key.encode()]
-        )
+        """Set the value, and the time of a gauge."""
+        kind = self._kind(key, metric_type, multiprocess_mode)
+        cells = self._recorder.cells(kind, [key.encode()])
         with self._recorder.lock:
             view, at = cells.page.view, cells.at[0]
-            view[at], view[at + 1] = value, timestamp
+            view[at] = value
+            if _has_time(kind):
+                view[at + 1] = timestamp
 
     def read_all_values(self) -> Iterator[tuple[str, float, float]]:
         """Key, value and time of everything this object was asked for."""
@@ -82,6 +82,11 @@ class RedisStorageDict:
     def _kind(self, key: str, metric_type: str, mode: str) -> str:
         kind = f"gauge_{mode or 'all'}" if metric_type == "gauge" else metric_type
         return self._kinds.setdefault(key, kind)
+
+
+def _has_time(kind: str) -> bool:
+    # Beside what is summed up stands when it was removed.
+    return kind.startswith("gauge")
 
 
 #: A name that was documented beside the one above.

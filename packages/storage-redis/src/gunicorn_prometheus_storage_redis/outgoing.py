@@ -147,7 +147,8 @@ class Outgoing:
             self._begin()
             added = self._arrange(snapshots)
         frame = encoding.frame(added)
-        for snapshot in snapshots:
+        # In the order in which a merge would read them.
+        for snapshot in sorted(snapshots, key=lambda one: one.kind, reverse=True):
             self._pages[snapshot.process.name, snapshot.kind].copy(snapshot.values, self._doubles)
         offset = len(self._log)
         self._log += frame

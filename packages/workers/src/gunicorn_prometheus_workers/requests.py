@@ -127,15 +127,15 @@ class Requests:
                 self._detail(bucket, duration_sum, elapsed, started, context)
             self._acquire()
             try:
+                gauge.view[at] -= 1.0
                 view = page.view
-                view[bucket] += 1.0
-                view[duration_sum] += elapsed
-                view[reads[bisect_left(_BYTES, read)]] += 1.0
-                view[sents[bisect_left(_BYTES, sent)]] += 1.0
                 if read:
                     view[read_sum] += read
                 view[sent_sum] += sent
-                gauge.view[at] -= 1.0
+                view[reads[bisect_left(_BYTES, read)]] += 1.0
+                view[sents[bisect_left(_BYTES, sent)]] += 1.0
+                view[duration_sum] += elapsed
+                view[bucket] += 1.0
             finally:
                 self._release()
         except Exception as defect:  # noqa: BLE001  the border to the request; counted and logged

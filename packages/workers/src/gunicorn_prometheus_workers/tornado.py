@@ -19,6 +19,9 @@ with _parts.needed_for("PrometheusTornadoWorker", _parts.extra("tornado")):
     from tornado.web import Application, Finish
     from tornado.wsgi import WSGIContainer
 
+#: Of these a native application has no environ that would tell.
+_HEADERS = ("X-Request-Start", "X-Queue-Start", "Traceparent")
+
 
 class PrometheusTornadoWorker(PrometheusMixin, TornadoWorker):
     """Gunicorn's Tornado worker with metrics.
@@ -152,9 +155,9 @@ class _Request(httputil.HTTPConnection):
         self._method, self._path = line.method, line.path.partition("?")[0]
         if self._requests.excluded is not None and self._requests.excluded(self._path):
             return
-        for name in ("X-Request-Start", "X-Queue-Start"):
+        for name in _HEADERS:
             if name in headers:
-                self.environ.setdefault("HTTP_X_REQUEST_START", headers[name])
+                self.environ["HTTP_" + name.upper().replace("-", "_")] = headers[name]
         self._requests.begin()
         self._open.add(self)
         self._started = perf_counter()
@@ -167,6 +170,7 @@ class _Request(httputil.HTTPConnection):
     ) -> Future[None]:
         assert isinstance(start_line, httputil.ResponseStartLine)
         self._status = start_line.code
+        self._requests.responding(self.environ)
         # Tornado answers for an application while it handles its exception.
         self._answered = sys.exc_info()[1]
         if start_line.code >= 500 and self._answered is not None:
