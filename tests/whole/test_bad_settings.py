@@ -1,7 +1,8 @@
 """Settings that can't be used: one line says which, what, where from, and what would do.
 
-Each of them at the command line, which ends with status 2. Others read settings by the same function:
-one in five is tried under Gunicorn, which doesn't start, and one in ten with another command.
+Each of them at the command line, which ends with status 2. Others read settings by the same
+function: one in five is tried under Gunicorn, which does not start, and one in ten with another
+command.
 """
 
 from __future__ import annotations
