@@ -27,7 +27,7 @@ venv: .venv/installed  ## .venv with everything installed editable, and the tool
 
 .PHONY: clean
 clean:  ## remove what these commands made
-	rm -rf .venv .nox dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .nox dist site .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:

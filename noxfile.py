@@ -16,7 +16,7 @@ from packaging.version import Version
 
 nox.needs_version = ">=2026.2"
 nox.options.sessions = ["lint", "types", "release", "tests", "lowest", "whole", "oldest_newest"]
-nox.options.sessions += ["docs", "examples", "plugins"]
+nox.options.sessions += ["docs", "site", "examples", "plugins"]
 nox.options.error_on_external_run = True
 nox.options.default_venv_backend = "virtualenv"  # uv would not read pip's configuration
 
@@ -44,6 +44,14 @@ PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 #: Kinds of workers, as tests/whole/conftest.py names them.
 KINDS = ["sync", "gthread", "gevent", "gevent_pywsgi", "eventlet", "tornado", "tornado_native"]
 KINDS += ["asgi", "uvicorn"]
+
+#: What GitHub reads, by the schema that it has to follow.
+GITHUB = {
+    "github-workflows": sorted(map(str, Path(".github/workflows").glob("*.yml"))),
+    "github-issue-config": [".github/ISSUE_TEMPLATE/config.yml"],
+    "github-issue-forms": [".github/ISSUE_TEMPLATE/bug.yml", ".github/ISSUE_TEMPLATE/wish.yml"],
+    "dependabot": [".github/dependabot.yml"],
+}
 
 DIST = Path("dist").resolve()
 PROJECT = nox.project.load_toml("pyproject.toml")
@@ -131,10 +139,13 @@ def pytest(session: nox.Session, *arguments: str) -> None:
 
 @nox.session(reuse_venv=True)
 def lint(session: nox.Session) -> None:
-    """Check style and formatting."""
+    """Check style and formatting, and what GitHub is told to do."""
     session.install(*group("lint"))
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
+    for schema, files in GITHUB.items():
+        session.run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *files)
+    session.run("zizmor", "--offline", "--quiet", ".github")
 
 
 @nox.session(requires=["build"], reuse_venv=True)
@@ -236,8 +247,23 @@ def plugins(session: nox.Session) -> None:
 @nox.session(requires=["build"])
 def docs(session: nox.Session) -> None:
     """Check the documentation: its examples run."""
-    install_everything(session, *group("test"))
+    install_everything(session, *group("docs"))
     pytest(session, "tests/docs")
+
+
+@nox.session(reuse_venv=True)
+def site(session: nox.Session) -> None:
+    """Build the site into site/: no warning, no dead link, nothing from elsewhere.
+
+    `nox -s site -- serve` shows it while pages are written.
+    """
+    session.install(*group("site"))
+    session.env["NO_MKDOCS_2_WARNING"] = "1"  # docs/adr/0065
+    if session.posargs:
+        session.run("mkdocs", *session.posargs)
+        return
+    session.run("mkdocs", "build", "--strict", "--clean", "--quiet")
+    session.run("python", "docs/_site/check.py", "site")
 
 
 @nox.session(requires=["build"])

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from gunicorn_prometheus_core.catalogue import FAMILIES, RESTART_TYPES, Family
 from gunicorn_prometheus_core.settings import DECLARATIONS, ROOT, default, shown
+from gunicorn_prometheus_exporter.commands import parser
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "docs/metrics.md", "docs/settings.md")
+PAGES = ("docs/reference/commands.md", "docs/reference/metrics.md", "docs/reference/settings.md")
 
 CAUSES = {
     "reload": "HUP, or `reload` found a changed file",
@@ -32,20 +33,6 @@ CAUSES = {
     "load_error": "the application could not be found or imported (exit status 4)",
     "unknown": "its exit status was taken by somebody else",
 }
-
-#: The settings that the README shows.
-SHORT = (
-    "PROMETHEUS_MULTIPROC_DIR",
-    "PROMETHEUS_METRICS_PORT",
-    "PROMETHEUS_BIND_ADDRESS",
-    "PROMETHEUS_SSL_CERTFILE",
-    "PROMETHEUS_WEB_CONFIG_FILE",
-    "CLEANUP_DB_FILES",
-    "GUNICORN_PROMETHEUS_STORAGE",
-    "REDIS_ENABLED",
-    "SIDECAR_MODE",
-    "GUNICORN_PROMETHEUS_ENDPOINT_LIMIT",
-)
 
 GROUPS = {
     "requests": ("gunicorn_http_",),
@@ -106,32 +93,61 @@ def causes() -> str:
     return table(("`cause`, `reason`", "`restart_type`", "the worker ended because"), rows)
 
 
-def settings(*, full: bool) -> str:
+def settings() -> str:
     """Every setting."""
-    heads = ("variable", "in YAML", "default", "allowed", "meaning")
     rows = []
     for name, declared in DECLARATIONS.items():
-        variable, path = declared.variable, declared.path.removeprefix(f"{ROOT}.")
-        if not full and variable not in SHORT:
-            continue
         value = shown(default(name))
+        allowed = declared.kind.allowed.replace("|", r"\|")
         rows.append(
             (
-                code(variable),
-                code(path),
-                code(value) if value else "not set",
-                declared.kind.allowed.replace("|", r"\|"),
-                declared.help,
+                f"{code(declared.variable)}<br>{code(declared.path.removeprefix(f'{ROOT}.'))}",
+                f"{declared.help}<br>Allowed: {allowed}.<br>"
+                f"Default: {code(value) if value else 'not set'}.",
             )
         )
-    if not full:
-        heads, rows = ("variable", "default", ""), [(row[0], row[2], row[4]) for row in rows]
-    return table(heads, rows)
+    return table(("variable, in YAML", "meaning"), rows)
+
+
+def parsers() -> dict[str, tuple[str, argparse.ArgumentParser]]:
+    """The commands: what each is for, and the parser of its arguments."""
+    (commands,) = (one for one in parser()._actions if isinstance(one, argparse._SubParsersAction))
+    about = {one.dest: one.help or "" for one in commands._choices_actions}
+    return {name: (about[name], one) for name, one in commands.choices.items()}
+
+
+def commands() -> str:
+    """Every command."""
+    rows = (
+        (
+            f"[`{name}`](#{name})" if len(arguments(name).splitlines()) > 2 else code(name),
+            f"{about}.",
+        )
+        for name, (about, _) in parsers().items()
+    )
+    return table(("command", "what it does"), rows)
+
+
+def arguments(command: str) -> str:
+    """The arguments of a command, but for those that all have."""
+    rows = []
+    for action in parsers()[command][1]._actions:
+        if {"--help", "--config"} & set(action.option_strings):
+            continue
+        value = "|".join(action.choices or ()) or action.metavar or action.dest.upper()
+        names = action.option_strings[-1:] or [""]
+        shown = " ".join(filter(None, [*names, "" if action.nargs == 0 else str(value)]))
+        help = " ".join((action.help or "").split())
+        variable = re.search(r" \((\w+)\)$", help)
+        text = f"for the setting `{variable[1]}`" if variable else help
+        rows.append((code(shown), text))
+    return table(("argument", "meaning"), rows)
 
 
 TABLES = {
-    "settings": lambda: settings(full=True),
-    "settings, short": lambda: settings(full=False),
+    "settings": settings,
+    "commands": commands,
+    **{f"arguments, {name}": lambda name=name: arguments(name) for name in parsers()},
     "causes": causes,
     "buckets": buckets,
     **{f"metrics, {group}": lambda group=group: families(group) for group in GROUPS},
@@ -147,20 +163,20 @@ def generated(text: str) -> str:
 
 def main() -> None:
     """See the module's docstring."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="change nothing, fail if out of date")
-    parser.add_argument("--root", type=Path, default=REPOSITORY, help="where the pages are")
-    arguments = parser.parse_args()
+    program = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    program.add_argument("--check", action="store_true", help="change nothing, fail if out of date")
+    program.add_argument("--root", type=Path, default=REPOSITORY, help="where the pages are")
+    given = program.parse_args()
     outdated = []
     for page in PAGES:
-        path = arguments.root / page
+        path = given.root / page
         before = path.read_text()
         after = generated(before)
         if after != before:
             outdated.append(page)
-            if not arguments.check:
+            if not given.check:
                 path.write_text(after)
-    if arguments.check and outdated:
+    if given.check and outdated:
         sys.exit(f"out of date: {', '.join(outdated)}; run python docs/generate.py")
 
 

@@ -1,7 +1,8 @@
 """Check versions, changelogs, and what our distributions ask of each other.
 
-python scripts/check_release.py            # what has to be so at any time
-python scripts/check_release.py --final    # and before it is published: nothing is unreleased
+python scripts/check_release.py              # what has to be so at any time
+python scripts/check_release.py --final      # and before all is published: nothing is unreleased
+python scripts/check_release.py --tag TAG    # before one is published: the tag is of its version
 """
 
 import argparse
@@ -87,13 +88,31 @@ def about_requirements(
             yield f"{name}: asks for {wanted}, which {breaking} would be, too"
 
 
+def about_tag(root: Path, tag: str) -> Iterator[str]:
+    """What is wrong with publishing what a tag names."""
+    known = projects(root)
+    name, _, version = tag.rpartition("-v")
+    if name not in known:
+        yield f"{tag}: must be the name of a distribution, -v and its version"
+        return
+    folder, project = known[name]
+    if version != project["version"]:
+        yield f"{tag}: {name} is {project['version']}"
+    changes = (folder / "CHANGELOG.md").read_text()
+    if not re.search(rf"^## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d$", changes, re.MULTILINE):
+        yield f"{tag}: {version} has no date in the CHANGELOG.md of {name}"
+
+
 def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--final", action="store_true", help="nothing may be unreleased")
+    parser.add_argument("--tag", help="what this tag names is to be published")
     parser.add_argument("--root", type=Path, default=REPOSITORY, help="where the sources are")
     arguments = parser.parse_args()
     found = list(complaints(arguments.root, final=arguments.final))
+    if arguments.tag:
+        found += about_tag(arguments.root, arguments.tag)
     if found:
         sys.exit("\n".join(found))
     print("versions, changelogs and ranges go together")

@@ -1,4 +1,4 @@
-"""Take the pictures of docs/page.md: a shop under load, one of whose workers has just been killed.
+"""Take the pictures of the page: a shop under load, one of whose workers has just been killed.
 
 Needs `pip install playwright pillow`, Chromium, and for looks the font Inter. Takes a minute.
 """

@@ -84,7 +84,8 @@ def test_a_test_that_fails_says_what_was_seen_and_which_rule_that_breaks(folder)
         done.stdout
     )
     assert "The rule: Publishing is idempotent: repeating it" in done.stdout
-    assert "gunicorn_prometheus_core.storage.Storage.publish, docs/backends.md" in done.stdout
+    where = "gunicorn_prometheus_core.storage.Storage.publish, docs/how-to/backends.md"
+    assert where in done.stdout
 
 
 def test_every_test_of_the_suite_explains_its_rule():

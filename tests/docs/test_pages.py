@@ -26,7 +26,13 @@ OF_EXAMPLES = {
     "GUNICORN_PROMETHEUS_SQLITE_PATH",
     "GUNICORN_PROMETHEUS_SQLITE_TTL_SECONDS",
 }
-GENERATED = ("README.md", "docs/metrics.md", "docs/settings.md")
+#: Counters that keep the names they were documented with: docs/adr/0005.
+DOCUMENTED = ("gunicorn_worker_failed_requests", "gunicorn_worker_error_handling")
+GENERATED = (
+    "docs/reference/commands.md",
+    "docs/reference/metrics.md",
+    "docs/reference/settings.md",
+)
 
 
 def generate(repository: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -41,16 +47,16 @@ def test_the_tables_are_up_to_date(repository: Path) -> None:
 
 def test_an_outdated_table_is_found_and_mended(repository: Path, tmp_path: Path) -> None:
     for page in GENERATED:
-        (tmp_path / page).parent.mkdir(exist_ok=True)
+        (tmp_path / page).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(repository / page, tmp_path / page)
-    page = tmp_path / "docs/metrics.md"
+    page = tmp_path / "docs/reference/metrics.md"
     right = page.read_text()
     page.write_text(right.replace("Worker processes alive.", "Something else."))
 
     check = generate(repository, "--check", "--root", tmp_path)
     assert check.returncode == 1
-    assert "docs/metrics.md" in check.stderr
-    assert "README.md" not in check.stderr
+    assert "docs/reference/metrics.md" in check.stderr
+    assert "docs/reference/settings.md" not in check.stderr
 
     for _ in range(2):  # doing it again changes nothing
         assert generate(repository, "--root", tmp_path).returncode == 0
@@ -66,7 +72,8 @@ def test_links_lead_somewhere(repository: Path) -> None:
                 continue
             file, _, anchor = target.partition("#")
             to = (path.parent / file).resolve() if file else path
-            if not to.exists() or (anchor and anchor not in anchors(to.read_text())):
+            inside = anchor if to.suffix == ".md" else ""  # others know no headings
+            if not to.exists() or (inside and inside not in anchors(to.read_text())):
                 broken.append(f"{path.relative_to(repository)}: {target}")
     assert not broken
 
@@ -92,6 +99,8 @@ def test_every_metric_that_is_named_exists(pages: dict[str, str]) -> None:
     }
     for page, text in pages.items():
         named = set(re.findall(r"\bgunicorn_(?!prometheus|metrics_)[a-z_]+[a-z]\b", text))
+        if page == "docs/how-to/from-0.2.md":
+            named -= {f"{name}_total" for name in DOCUMENTED}  # as 0.2.4 called them
         assert named <= known, page
 
 
@@ -119,7 +128,7 @@ def test_the_page_about_workers_has_every_worker_and_its_extra(
     repository: Path, pages: dict[str, str]
 ) -> None:
     rows = re.findall(
-        r"^\| .*? \| `(\w+)` \| (?:`(\w+)`)? ?\|", pages["docs/workers.md"], re.MULTILINE
+        r"^\| .*? \| `(\w+)` \| (?:`(\w+)`)? ?\|", pages["docs/how-to/workers.md"], re.MULTILINE
     )
     workers = {name for name in facade.__all__ if re.fullmatch("Prometheus.*Worker", name)}
     assert {name for name, _ in rows} == workers
@@ -137,7 +146,7 @@ def test_the_readme_names_every_distribution(repository: Path, pages: dict[str, 
     folders = sorted(path.parent.name for path in repository.glob("packages/*/pyproject.toml"))
     assert sorted(re.findall(r"\(packages/(.+?)\)", readme)) == folders
     (command,) = re.findall(r"^pip install (.+)$", readme, re.MULTILINE)
-    assert sorted(command.split()) == [".", *(f"./packages/{name}" for name in folders)]
+    assert command == "./packages/* ."
 
 
 def test_make_demo_runs_the_demo(repository: Path) -> None:
@@ -157,6 +166,8 @@ def test_prometheus_understands_the_queries(pages: dict[str, str], tmp_path: Pat
         for text in pages.values()
         for query in re.findall(r"^```promql\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     ]
+    in_tables = r"`((?:sum|max|histogram_quantile)\b[^`]*gunicorn_[^`]*)`"
+    queries += [query for text in pages.values() for query in re.findall(in_tables, text)]
     assert queries
     lines = ["groups: [{name: documented, rules: ["]
     lines += [f"{{record: 'q:{i}', expr: {as_yaml(query)}}}," for i, query in enumerate(queries)]
@@ -180,7 +191,7 @@ LOGGED = {"info", "warning", "error", "exception", "_complain"}
 
 
 def test_every_message_is_explained(repository: Path, pages: dict[str, str]) -> None:
-    page = pages["docs/troubleshooting.md"]
+    page = pages["docs/how-to/troubleshooting.md"]
     quoted = set(re.findall(r"`([^`\n]+)`", page))
     headings = set(re.findall(r"^\*\*`([^`\n]+)`\*\*", page, re.MULTILINE))
     unexplained = []

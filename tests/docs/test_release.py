@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -69,3 +70,26 @@ def test_what_is_published_has_a_date(repository: Path, copy: Path) -> None:
     path.write_text(path.read_text().replace("2027-01-01", "Unreleased", 1))
     done = check(repository, "--final", "--root", copy)
     assert "has no date in its CHANGELOG.md" in done.stderr
+
+
+def test_a_tag_is_of_a_version_that_has_a_date(repository: Path, copy: Path) -> None:
+    package = copy / "packages/core"
+    version = re.search(r'^version = "(.+)"$', (package / "pyproject.toml").read_text(), re.M)
+    assert version is not None
+    tag = f"gunicorn-prometheus-core-v{version[1]}"
+    change(package / "CHANGELOG.md", r"^(## \[.+\]) - .+$", r"\1 - Unreleased")
+    told = ("--root", copy, "--tag")
+    done = check(repository, *told, tag)
+    assert done.returncode == 1
+    assert f"{tag}: {version[1]} has no date in the CHANGELOG.md" in done.stderr
+
+    change(package / "CHANGELOG.md", r"^(## \[.+\]) - Unreleased$", r"\1 - 2026-11-21")
+    assert check(repository, *told, tag).returncode == 0  # of others nothing is asked
+    assert f"is {version[1]}" in check(repository, *told, "gunicorn-prometheus-core-v9").stderr
+    for other in ("v1.0", "core-v1.0", "gunicorn-prometheus-nothing-v1.0"):
+        assert "must be the name of a distribution" in check(repository, *told, other).stderr
+
+
+def change(path: Path, pattern: str, replacement: str) -> None:
+    text = path.read_text()
+    path.write_text(re.sub(pattern, replacement, text, count=1, flags=re.MULTILINE))

@@ -1,4 +1,4 @@
-"""What docs/installing.md says of each selection: what comes along, and how large it is."""
+"""What docs/how-to/installing.md says of each selection: what comes along, and how large it is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PAGE = (REPOSITORY / "docs/installing.md").read_text()
+PAGE = (REPOSITORY / "docs/how-to/installing.md").read_text()
 ROWS = re.findall(r"^\| `(gunicorn-prometheus-.+?)` \| .+ \| ([\d.]+) MB \|$", PAGE, re.MULTILINE)
 #: What must not come along with these.
 WITHOUT = {

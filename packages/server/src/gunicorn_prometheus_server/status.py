@@ -2,7 +2,7 @@
 
 Read from the cells that ``/metrics`` is computed from, so the two can't disagree, and per process,
 where ``/metrics`` has sums. Nothing is put into relation here: who asks twice has the counts of the
-time between. The fields are documented in docs/page.md.
+time between. The fields are documented in docs/reference/page.md.
 """
 
 from __future__ import annotations

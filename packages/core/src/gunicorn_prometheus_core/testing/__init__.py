@@ -1,9 +1,9 @@
 """The conformance suite: what every storage backend has to do, as tests to subclass.
 
 A backend's tests are a :class:`Place`, which says how to get at the place it keeps things in
-without the backend, and a subclass of :class:`SharedStorageTests`; docs/backends.md shows both. The
-rules are those of :mod:`gunicorn_prometheus_core.storage`; a test that fails says which one was
-broken, and where it is written.
+without the backend, and a subclass of :class:`SharedStorageTests`; docs/how-to/backends.md shows
+both. The rules are those of :mod:`gunicorn_prometheus_core.storage`; a test that fails says which
+one was broken, and where it is written.
 
 Needs pytest, which is in no other part of this package:
 ``pip install 'gunicorn-prometheus-core[testing]'``.

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 Test = TypeVar("Test", bound=Callable[..., None])
 
-WHERE, GUIDE = "gunicorn_prometheus_core.storage", "docs/backends.md"
+WHERE, GUIDE = "gunicorn_prometheus_core.storage", "docs/how-to/backends.md"
 
 
 class RuleBroken(AssertionError):
