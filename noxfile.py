@@ -248,7 +248,8 @@ def plugins(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Check the documentation: its examples run."""
     install_everything(session, *group("docs"))
-    pytest(session, "tests/docs")
+    # One at a time: the examples and the demonstration want the same well-known ports.
+    pytest(session, "tests/docs", "-n", "0")
 
 
 @nox.session(reuse_venv=True)
