@@ -16,9 +16,8 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 nox.needs_version = ">=2026.2"
-nox.options.sessions = ["lint", "types", "tests", "whole", "alone", "oldest_newest"]
-nox.options.sessions += ["docs", "site", "monitoring", "manifests"]
-nox.options.sessions += ["examples", "plugins", "release"]
+nox.options.sessions = ["lint", "types", "release", "tests", "lowest", "whole", "oldest_newest"]
+nox.options.sessions += ["docs", "site", "monitoring", "manifests", "examples", "plugins"]
 nox.options.error_on_external_run = True
 nox.options.default_venv_backend = "virtualenv"  # uv would not read pip's configuration
 
@@ -125,11 +124,15 @@ def install_everything(session: nox.Session, *others: str) -> None:
     install(session, PRODUCT, *others, extras="[all]")
 
 
+#: Tests use both of two cores; those that can't be run beside each other are marked as a group.
+PARALLEL = ("-n", "2", "--dist", "loadgroup")
+
+
 def pytest(session: nox.Session, *arguments: str) -> None:
     """Run tests, or those of them that `nox -s SESSION -- tests/...` names."""
     if any(Path(argument.split("::")[0]).exists() for argument in session.posargs):
         arguments = tuple(each for each in arguments if not Path(each).exists())
-    session.run("pytest", *arguments, *session.posargs)
+    session.run("pytest", *PARALLEL, *arguments, *session.posargs)
 
 
 # What CI runs
@@ -156,24 +159,31 @@ def types(session: nox.Session) -> None:
         session.run("pyright", "--verifytypes", "gunicorn_prometheus_core", "--ignoreexternal")
 
 
-@nox.session(requires=["build"])
-@nox.parametrize("package", PACKAGES, ids=PACKAGES)
-def tests(session: nox.Session, package: str) -> None:
-    """Test one package with nothing of ours installed but what it depends on."""
-    others = TESTED_WITH.get(package, [])
-    install(session, f"gunicorn-prometheus-{package}", *others, *group("test"))
-    pytest(session, f"tests/{package}")
+def test_alone(session: nox.Session, distribution: str, bounds: list[str], *options: str) -> None:
+    """Test one distribution with nothing of ours installed but what it depends on.
+
+    Its modules are imported before there are test tools, which bring libraries of their own.
+    """
+    install(session, distribution, *bounds)
+    session.run("python", "scripts/import_modules.py", distribution)
+    package = distribution.removeprefix("gunicorn-prometheus-")
+    if package in PACKAGES:
+        install(session, distribution, *bounds, *TESTED_WITH.get(package, []), *group("test"))
+        pytest(session, f"tests/{package}", *options)
+
+
+SHORT_NAMES = [name.removeprefix("gunicorn-prometheus-") for name in FOLDERS]
+each_distribution = nox.parametrize("distribution", list(FOLDERS), ids=SHORT_NAMES)
 
 
 @nox.session(requires=["build"])
-def whole(session: nox.Session) -> None:
-    """Test the running system. $GUNICORN and $PROMETHEUS_CLIENT choose other versions."""
-    versions = pins(os.environ.get("GUNICORN"), os.environ.get("PROMETHEUS_CLIENT"))
-    install_everything(session, *group("whole"), *versions)
-    pytest(session, "tests/whole", "-n", "2", "--dist", "loadgroup")
+@each_distribution
+def tests(session: nox.Session, distribution: str) -> None:
+    """Test one distribution alone, with the newest versions of what it needs."""
+    test_alone(session, distribution, [])
 
 
-def lowest(distribution: str) -> list[str]:
+def lowest_versions(distribution: str) -> list[str]:
     """Return the lowest versions that a distribution of ours, and those it needs, allow others."""
     found: dict[str, Version] = {}
     seen, wanted = set(), [distribution]
@@ -195,20 +205,30 @@ def lowest(distribution: str) -> list[str]:
 
 
 @nox.session(requires=["build"])
-@nox.parametrize("versions", ["lowest", "newest"], ids=["lowest", "newest"])
-@nox.parametrize("distribution", list(FOLDERS), ids=list(FOLDERS))
-def alone(session: nox.Session, distribution: str, versions: str) -> None:
-    """Import every module of one distribution, installed without extras or test tools.
+@each_distribution
+def lowest(session: nox.Session, distribution: str) -> None:
+    """The same with the lowest versions that its metadata allows, but for tests that take long."""
+    bounds = lowest_versions(distribution)
+    test_alone(session, distribution, bounds, "-m", "not newest and not long")
 
-    With the lowest versions that its metadata allows its tests run, too; `tests` is for the newest.
-    """
-    bounds = lowest(distribution) if versions == "lowest" else []
-    install(session, distribution, *bounds)
-    session.run("python", "scripts/import_modules.py", distribution)
-    package = distribution.removeprefix("gunicorn-prometheus-")
-    if bounds and package in PACKAGES:
-        install(session, distribution, *bounds, *TESTED_WITH.get(package, []), *group("test"))
-        pytest(session, f"tests/{package}", "-m", "not newest")
+
+@nox.session(requires=["build"])
+@nox.parametrize("versions", ["lowest", "newest"], ids=["lowest", "newest"])
+@each_distribution
+def alone(session: nox.Session, distribution: str, versions: str) -> None:
+    """Test one distribution alone, at both ends of what its metadata allows, with every test."""
+    if versions == "lowest":
+        test_alone(session, distribution, lowest_versions(distribution), "-m", "not newest")
+    else:
+        test_alone(session, distribution, [])
+
+
+@nox.session(requires=["build"])
+def whole(session: nox.Session) -> None:
+    """Test the running system. $GUNICORN and $PROMETHEUS_CLIENT choose other versions."""
+    versions = pins(os.environ.get("GUNICORN"), os.environ.get("PROMETHEUS_CLIENT"))
+    install_everything(session, *group("whole"), *versions)
+    pytest(session, "tests/whole")
 
 
 @nox.session
@@ -221,7 +241,7 @@ def release(session: nox.Session) -> None:
 @nox.session
 def plugins(session: nox.Session) -> None:
     """Test the examples of parts by others: built, and installed into environments of their own."""
-    session.install(*group("test"))
+    session.install(*group("test"), *group("build"))
     pytest(session, "tests/plugins")
 
 
@@ -229,7 +249,8 @@ def plugins(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Check the documentation: its examples run."""
     install_everything(session, *group("docs"))
-    pytest(session, "tests/docs")
+    # One at a time: the examples and the demonstration want the same well-known ports.
+    pytest(session, "tests/docs", "-n", "0")
 
 
 @nox.session(reuse_venv=True)
@@ -258,7 +279,7 @@ def monitoring(session: nox.Session) -> None:
 def examples(session: nox.Session) -> None:
     """Start, ask and scrape every example."""
     install_everything(session, *group("examples"))
-    pytest(session, "tests/examples", "-n", "2")
+    pytest(session, "tests/examples")
 
 
 # Containers and Kubernetes
@@ -330,7 +351,7 @@ KIND_TESTS = ["tests/whole/test_kinds.py", "tests/whole/test_accounting.py"]
 def compatible(session: nox.Session, paths: list[str], *options: str) -> bool:
     """Run the tests marked compat in these files; False if one fails."""
     try:
-        pytest(session, *paths, "-m", "compat", "-n", "2", "--dist", "loadgroup", *options)
+        pytest(session, *paths, "-m", "compat", *options)
     except nox.command.CommandFailed:
         return False
     return True

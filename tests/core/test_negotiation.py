@@ -135,7 +135,7 @@ def test_the_content_type_names_version_and_escaping(form, content_type):
     assert form.content_type == content_type
 
 
-@pytest.mark.newest
+@pytest.mark.newest  # it is compared with what prometheus_client offers, which has become more
 @pytest.mark.parametrize(
     "accept",
     [

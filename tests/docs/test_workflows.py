@@ -37,6 +37,12 @@ def test_ci_runs_every_session(jobs: dict[str, Any], noxfile: dict[str, Any]) ->
     assert jobs["session"]["strategy"]["matrix"]["session"] == noxfile["sessions"]
 
 
+def test_make_runs_every_session(repository: Path) -> None:
+    makefile = (repository / "Makefile").read_text()
+    (commands,) = re.findall(r"^test: .+\n((?:\t.+\n)+)", makefile, re.MULTILINE)
+    assert "@exec $(BIN)/nox" in commands.replace("\t", "").splitlines()  # those of noxfile.py
+
+
 def test_ci_runs_on_every_version(jobs: dict[str, Any], noxfile: dict[str, Any]) -> None:
     main = jobs["session"]["container"]["image"].removeprefix("python:").partition("-")[0]
     others = jobs["python"]["strategy"]["matrix"]["python"]

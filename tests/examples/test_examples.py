@@ -9,6 +9,7 @@ import signal
 import ssl
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import trustme
@@ -64,6 +65,13 @@ EXAMPLES = [
     Example("configurations/workers/asgi.conf.py", capacity=1000, refused=422),
     Example("configurations/workers/uvicorn.conf.py", capacity=None, refused=422),
 ]
+#: Folders that are more than a file to start, and where their tests are.
+TESTED_ELSEWHERE = {
+    "demo": "docs/test_demo.py",
+    "collector-limits": "plugins/test_collector_limits.py",
+    "routes-teapot": "plugins/test_routes_teapot.py",
+    "storage-sqlite": "plugins/test_storage_sqlite.py",
+}
 BY_NAME = {str(example): example for example in EXAMPLES}
 
 PASSWORD = "s3cr3t-sesame"
@@ -115,9 +123,18 @@ def test_these_are_all_examples(examples):
         for path in examples.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    others = ("demo/", "storage-sqlite/", "collector-limits/", "routes-teapot/")
-    found = {path for path in found if not path.startswith(others)} - {"README.md"}
-    assert found == {file for each in EXAMPLES for file in (each.file, *each.others)}
+    elsewhere = {path for path in found if path.partition("/")[0] in TESTED_ELSEWHERE}
+    here = {file for each in EXAMPLES for file in (each.file, *each.others)}
+    assert found - elsewhere == here | {"README.md"}
+
+
+@pytest.mark.parametrize("folder", TESTED_ELSEWHERE)
+def test_what_is_tested_elsewhere_is(examples, folder):
+    assert (examples / folder).is_dir()
+    tests = (Path(__file__).parents[1] / TESTED_ELSEWHERE[folder]).read_text()
+    shared = (Path(__file__).parents[1] / "plugins/conftest.py").read_text()
+    assert "\ndef test_" in tests
+    assert folder in tests + shared
 
 
 def test_the_readme_leads_to_all_of_them(examples):

@@ -14,10 +14,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-OURS = [
-    *(f"./packages/{name}" for name in ("core", "storage-mmap", "workers", "master", "server")),
-    ".",
-]
+EXAMPLES = ("storage-sqlite", "collector-limits", "routes-teapot")
 THEIRS = ("PROMETHEUS_", "GUNICORN_", "REDIS_", "SIDECAR_", "CLEANUP_", "PYTHONPATH")
 
 
@@ -28,9 +25,10 @@ class Environment:
         self.folder = folder
         subprocess.run([sys.executable, "-m", "venv", folder], check=True, timeout=120)
 
-    def install(self, *what):
-        """Build wheels of these and install them."""
-        self.run("pip", "install", "--quiet", "--disable-pip-version-check", *what, cwd=REPOSITORY)
+    def install(self, *what, wheels=None):
+        """Install these, of which ours are among the wheels."""
+        options = ["--quiet", "--disable-pip-version-check"]
+        self.run("pip", "install", *options, *(["--find-links", wheels] if wheels else []), *what)
 
     def environ(self, **variables):
         own = {name: value for name, value in os.environ.items() if not name.startswith(THEIRS)}
@@ -58,11 +56,24 @@ def make_environment(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def installed(make_environment):
-    """One that has the product and the examples."""
+def wheels(tmp_path_factory):
+    """A folder with wheels of all our distributions, and of the examples."""
+    folder = tmp_path_factory.mktemp("wheels")
+    sources = [REPOSITORY, *REPOSITORY.glob("packages/*")]
+    sources += (REPOSITORY / "examples" / name for name in EXAMPLES)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
+    # With the build backend that is installed here: one environment for each takes a minute.
+    options = ["--no-deps", "--no-build-isolation", "--wheel-dir", folder]
+    subprocess.run([*command, *options, *sources], check=True, timeout=280)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def installed(make_environment, wheels):
+    """One that has the product and the examples. Tests that use it are one group."""
     environment = make_environment()
-    examples = ("storage-sqlite", "collector-limits", "routes-teapot")
-    environment.install(*OURS, *(f"./examples/{name}" for name in examples))
+    examples = (path for path in wheels.iterdir() if "gunicorn_prometheus" not in path.name)
+    environment.install("gunicorn-prometheus-exporter", *examples, wheels=wheels)
     return environment
 
 
@@ -104,7 +115,6 @@ class Gunicorn:
         self.port = free_port()
         self.log = folder / "log"
         options = ["-w", "4", "-k", worker, "-b", f"127.0.0.1:{self.port}", "--no-control-socket"]
-        options += ["--graceful-timeout", "10"]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [environment.folder / "bin/gunicorn", *options, "app:app"],

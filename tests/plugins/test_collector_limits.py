@@ -6,7 +6,7 @@ import resource
 
 import pytest
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("installed")]
 
 
 def test_it_is_found_and_shows_its_family(serve, until):

@@ -15,13 +15,14 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLE = REPOSITORY / "examples/storage-sqlite"
 
 pytestmark = pytest.mark.timeout(300)  # installing takes its time
+in_group = pytest.mark.xdist_group
 
 
 @pytest.fixture(scope="module")
-def tested(make_environment):
+def tested(make_environment, wheels):
     """An environment with what tests of a backend need, and nothing else of ours but core."""
     environment = make_environment()
-    environment.install("./packages/core", "pytest")
+    environment.install("gunicorn-prometheus-core", "pytest", wheels=wheels)
     return environment
 
 
@@ -31,11 +32,13 @@ def passes(environment, folder):
     assert re.search(r"^\d\d passed", said, re.MULTILINE), said
 
 
+@in_group("tested")
 def test_it_passes_the_suite_knowing_only_core(tested, tmp_path):
     shutil.copytree(EXAMPLE, tmp_path / "copy")
     passes(tested, tmp_path / "copy")
 
 
+@in_group("tested")
 def test_a_copy_under_another_name_passes_the_suite(tested, tmp_path):
     lake = tmp_path / "gunicorn-metrics-lake"
     command = [sys.executable, EXAMPLE / "copy_as.py", "lake", lake]
@@ -51,6 +54,7 @@ def test_a_copy_under_another_name_passes_the_suite(tested, tmp_path):
     assert "is there already" in again.stderr
 
 
+@in_group("installed")
 def test_two_servers_show_the_sum_of_both_exactly(serve, until, tmp_path):
     shared = {
         "GUNICORN_PROMETHEUS_STORAGE": "sqlite",
@@ -66,6 +70,7 @@ def test_two_servers_show_the_sum_of_both_exactly(serve, until, tmp_path):
     assert b.requests() == 65
 
 
+@in_group("installed")
 def test_doctor_shows_its_settings_and_names_a_wrong_one(installed, tmp_path):
     variables = {
         "GUNICORN_PROMETHEUS_STORAGE": "sqlite",
@@ -87,6 +92,7 @@ def test_doctor_shows_its_settings_and_names_a_wrong_one(installed, tmp_path):
     ) in str(failed.value)
 
 
+@in_group("installed")
 def test_its_settings_are_read_again_at_a_reload(serve, until, tmp_path):
     file, first, second = (tmp_path / name for name in ("exporter.yml", "first", "second"))
 

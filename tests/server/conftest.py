@@ -17,16 +17,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 #: An application that records with prometheus_client's own multiprocess mode.
 APPLICATION = """
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram, values
 jobs = Counter("jobs", "Jobs done.", ["q"])
 jobs.labels("x").inc(3)
 jobs.labels("größe").inc()
 Gauge("depth", "Depth.", multiprocess_mode="max").set(7)
 Histogram("took_seconds", "Time.", buckets=[1, 2]).observe(1.5)
-try:
-    Counter("dotted.name", "A name of the new sort.").inc()
-except ValueError:
-    pass  # clients before 0.22 don't know such names
+# Counters of clients before 0.22 refuse such names.
+values.ValueClass("counter", "dotted.name", "dotted.name_total", (), (), "Of the new sort.").inc(1)
 """
 
 

@@ -78,6 +78,7 @@ def test_http_at_the_port_for_tls_is_told_so(tls):
     assert tls.value(REFUSED, reason="handshake") == 1
 
 
+@pytest.mark.long
 def test_a_large_answer_arrives_whole(start, certificates, directory):
     code = "from prometheus_client import Gauge\ng = Gauge('many', 'x' * 100, ['a'])\n"
     code += "for n in range(40_000): g.labels('x' * 50 + str(n)).set(n)\n"

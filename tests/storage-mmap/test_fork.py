@@ -197,6 +197,7 @@ sys.stdin.read()
     assert script.end() == 0
 
 
+@pytest.mark.long
 def test_a_lock_held_by_a_thread_at_the_fork_does_not_stop_the_child(directory, run, read):
     """Four threads record without a pause while the main thread forks a hundred times."""
     run(

@@ -116,17 +116,18 @@ while True:
 """
 
 
+@pytest.mark.long
 def test_a_reader_never_sees_parts_of_two_remarks(directory, start, reader):
     """And a writer killed at any moment leaves a whole one, or none.
 
     They are much larger than exemplars are, so that reading takes long enough to be disturbed.
     """
-    for _ in range(5):
+    for _ in range(3):
         script = start(WRITE_FOREVER, directory)
         script.line()
         (reading,) = [one.remarks for one in reader.collect() if one.kind == EXEMPLAR]
         seen = set()
-        while len(seen) < 300:
+        while len(seen) < 200:
             seen.update(map(checked, reading().values()))
         script.kill()
         for remark in reading().values():

@@ -337,7 +337,6 @@ class Server:
         family = self.family()
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
-        # Gunicorn waits for 30 s for a worker that got the signal before it was ready for signals.
         self.process.wait(50)
         _, alive = psutil.wait_procs(family, timeout=10)
         assert not alive, f"left running: {alive}\n{self.end_of_log}"

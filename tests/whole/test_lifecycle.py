@@ -159,6 +159,23 @@ def test_the_end_leaves_nothing_behind(server, number):
     assert not os.path.exists(directory)
 
 
+def test_a_worker_that_is_told_to_end_before_it_has_begun_ends_at_once(server, tmp_path, wait):
+    """Gunicorn alone loses that signal, and waits for the whole graceful timeout."""
+    forked = tmp_path / "forked"
+    config = tmp_path / "gunicorn.conf.py"
+    config.write_text(
+        "import pathlib, time\n\n"
+        "def post_fork(server, worker):\n"
+        f"    pathlib.Path({str(forked)!r}).touch()\n"
+        "    while True:\n"
+        "        time.sleep(0.01)\n"
+    )
+    gunicorn = server("-w", "2", "-c", str(config), "--graceful-timeout", "600").start(ready=False)
+    wait(forked.exists, "a worker was forked")
+    gunicorn.stop(signal.SIGTERM)
+    assert "Shutting down: Master" in gunicorn.log
+
+
 def test_a_worker_killed_at_the_graceful_timeout_is_counted(server, tmp_path):
     """child_exit is not called for it, by any Gunicorn."""
     gunicorn = server(

@@ -32,7 +32,6 @@ def test_a_body_of_known_length(make_worker, exchange, recorder, get, applicatio
     assert recorder.total(READ) == read
 
 
-@pytest.mark.newest
 def test_a_body_that_is_read_in_part(make_worker, exchange, recorder, get):
     exchange(make_worker(reads(2000)), get(method="POST", body=b"x" * 50_000))
     # Gunicorn reads somewhat ahead of the application.

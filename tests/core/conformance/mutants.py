@@ -16,6 +16,7 @@ from gunicorn_metrics_sqlite.backend import SqliteStorage
 from gunicorn_prometheus_core import parsing
 from gunicorn_prometheus_core.errors import StorageUnavailable
 from gunicorn_prometheus_core.settings import Option
+from gunicorn_prometheus_core.storage import REMARK_KINDS, REMARKS, REMOVALS, Remark
 
 #: Which test finds which mutant.
 CAUGHT_BY: dict[str, str] = {}
@@ -167,6 +168,137 @@ class ReusesItsLists(Broken):
                 keys[:], at[:] = one.keys, one.at
                 found.append(replace(one, keys=keys, at=at))
             return found
+
+
+# What is known beside values
+
+
+def without_removals(one):
+    """A snapshot that doesn't say what was removed."""
+    return changed(one, {key: (value, 0.0) for key, (value, _) in stored.cells_of(one).items()})
+
+
+@caught_by("test_what_was_said_of_a_series_last_comes_along")
+class DropsRemarks(Broken):
+    class Storage(SqliteStorage):
+        def collect(self):
+            return [one for one in super().collect() if one.kind not in REMARK_KINDS]
+
+
+@caught_by("test_what_was_said_of_a_series_last_comes_along")
+class KeepsWhatWasSaidFirst(Broken):
+    class Storage(SqliteStorage):
+        def publish(self, snapshots):
+            self.first = getattr(self, "first", {})
+            kept = []
+            for one in snapshots:
+                said = self.first.setdefault((one.process.name, one.kind), {})
+                said.update({**one.remarks(), **said})
+                kept.append(replace(one, remarks=said.copy))
+            super().publish(kept)
+
+
+@caught_by("test_what_was_said_of_a_series_last_comes_along")
+class MakesRemarksUpThoughItMovesNone(Broken):
+    capabilities = SqliteBackend.capabilities - {REMARKS}
+
+    class Storage(SqliteStorage):
+        def collect(self):
+            found = super().collect()
+            said = {b"[]": Remark({}, 1.0, 1.0)}
+            return [*found, *(replace(one, kind="info", remarks=said.copy) for one in found)]
+
+
+@caught_by("test_what_is_not_said_any_more_is_gone")
+class KeepsWhatIsNotSaidAnyMore(Broken):
+    class Storage(SqliteStorage):
+        def publish(self, snapshots):
+            self.known = getattr(self, "known", {})
+            for one in snapshots:
+                name = one.process.name, one.kind
+                before = self.known[name].remarks() if name in self.known else {}
+                said = {**before, **one.remarks()}
+                self.known[name] = replace(one, remarks=said.copy)
+            super().publish(self.known.values())
+
+
+@caught_by("test_a_series_that_was_removed_is_gone_until_it_comes_again")
+class ForgetsRemovals(Broken):
+    class Storage(SqliteStorage):
+        def collect(self):
+            return [replace(one, removed=None) for one in super().collect()]
+
+
+@caught_by("test_a_series_that_was_removed_is_gone_until_it_comes_again")
+class RemovesThoughItSaysItDoesNot(Broken):
+    capabilities = SqliteBackend.capabilities - {REMOVALS}
+    Storage = SqliteStorage
+
+
+@caught_by("test_a_series_that_was_removed_is_gone_until_it_comes_again")
+class DropsTheCountsOfWhatIsRemoved(Broken):
+    class Storage(SqliteStorage):
+        def collect(self):
+            return [
+                changed(
+                    one, {key: cell for key, cell in stored.cells_of(one).items() if cell[1] >= 0}
+                )
+                for one in super().collect()
+            ]
+
+
+@caught_by("test_a_series_that_was_removed_is_gone_until_it_comes_again")
+class RemovesForEver(Broken):
+    class Storage(SqliteStorage):
+        def collect(self):
+            self.gone = getattr(self, "gone", {})
+            found = []
+            for one in super().collect():
+                cells = stored.cells_of(one)
+                self.gone.update({key: cell[1] for key, cell in cells.items() if cell[1] < 0})
+                cells = {key: (cell[0], self.gone.get(key, cell[1])) for key, cell in cells.items()}
+                found.append(changed(one, cells))
+            return found
+
+
+@caught_by("test_what_a_retired_instance_has_said_is_gone")
+class KeepsWhatTheRetiredSaid(Broken):
+    class Storage(SqliteStorage):
+        def collect(self):
+            self.said = getattr(self, "said", {})
+            found = super().collect()
+            self.said.update(
+                {(one.instance, one.kind): one for one in found if one.kind in REMARK_KINDS}
+            )
+            return [*(one for one in found if one.kind not in REMARK_KINDS), *self.said.values()]
+
+        def retire(self, instance):
+            self.collect()
+            super().retire(instance)
+
+
+@caught_by("test_what_a_retired_instance_has_removed_stays_so")
+class ForgetsWhatTheRetiredRemoved(Broken):
+    class Storage(SqliteStorage):
+        def collect(self):
+            return [
+                without_removals(one) if one.process.alive is False else one
+                for one in super().collect()
+            ]
+
+
+@caught_by("test_what_a_retired_instance_has_removed_stays_so")
+class DropsTheCountsOfWhatTheRetiredRemoved(Broken):
+    class Storage(SqliteStorage):
+        def collect(self):
+            return [
+                changed(
+                    one, {key: cell for key, cell in stored.cells_of(one).items() if cell[1] >= 0}
+                )
+                if one.process.alive is False
+                else one
+                for one in super().collect()
+            ]
 
 
 # The end

@@ -13,7 +13,16 @@ from dataclasses import asdict, replace
 from gunicorn_prometheus_core import instances, parsing
 from gunicorn_prometheus_core.errors import StorageUnavailable
 from gunicorn_prometheus_core.settings import Option, Settings
-from gunicorn_prometheus_core.storage import EXPIRES, KEPT_KINDS, RETIRES, Process, Snapshot
+from gunicorn_prometheus_core.storage import (
+    EXPIRES,
+    KEPT_KINDS,
+    REMARK_KINDS,
+    REMARKS,
+    REMOVALS,
+    RETIRES,
+    Process,
+    Snapshot,
+)
 
 from . import stored
 from .stored import Cell, Damaged
@@ -35,7 +44,7 @@ class SqliteBackend:
     """See :class:`gunicorn_prometheus_core.storage.Backend`."""
 
     protocol = 1
-    capabilities = frozenset({RETIRES, EXPIRES})
+    capabilities = frozenset({RETIRES, EXPIRES, REMARKS, REMOVALS})
     options = (
         Option(
             "path",
@@ -72,9 +81,9 @@ class SqliteStorage:
     def publish(self, snapshots: Iterable[Snapshot]) -> None:
         """Put our snapshots in place of those that are there."""
         rows = [
-            (self.instance, one.process.name, one.kind, _facts(one.process), stored.pack(cells))
+            (self.instance, one.process.name, one.kind, _facts(one.process), packed)
             for one in snapshots
-            if (cells := stored.cells_of(one))
+            if (packed := stored.packed(one))
         ]
         with self._transaction() as database:
             database.execute("DELETE FROM snapshots WHERE instance = ?", [self.instance])
@@ -101,7 +110,10 @@ class SqliteStorage:
             kept: dict[tuple[Process, str], dict[bytes, Cell]] = {}
             for instance, kind, facts, cells, retired in rows:
                 process = Process(**json.loads(facts))
-                if retired:
+                if kind in REMARK_KINDS:
+                    remarks = stored.unpack_remarks(cells)
+                    found.append(stored.remark_snapshot(process, kind, remarks, instance))
+                elif retired:
                     gone = Process(process.name, process.role, process.number, alive=False)
                     stored.add(kind, kept.setdefault((gone, kind), {}), stored.unpack(cells))
                 else:

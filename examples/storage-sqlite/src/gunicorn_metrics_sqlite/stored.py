@@ -8,11 +8,13 @@ import zlib
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
-from gunicorn_prometheus_core.storage import Process, Snapshot
+from gunicorn_prometheus_core.storage import REMARK_KINDS, Process, Remark, Snapshot
 
-#: A value, and of a gauge the time it was set. As SQL numbers NaN would be lost, and so would -0.0.
+#: A value and its time: of a gauge when it was set; negative since when the series is removed. As
+#: SQL numbers NaN would be lost, and so would -0.0.
 Cell = tuple[float, float]
 
 KEPT: Mapping[str, Callable[[Cell, Cell], Cell]] = {
@@ -28,7 +30,7 @@ class Damaged(Exception):
 
 def cells_of(snapshot: Snapshot) -> dict[bytes, Cell]:
     """The cells of a snapshot: those that its values have room for."""
-    timed = snapshot.kind.startswith("gauge")
+    timed = snapshot.kind.startswith("gauge") or bool(snapshot.removed)
     room = bisect_right(snapshot.at, len(snapshot.values) - 1 - timed)
     values = snapshot.values
     return {
@@ -37,21 +39,27 @@ def cells_of(snapshot: Snapshot) -> dict[bytes, Cell]:
     }
 
 
+def packed(snapshot: Snapshot) -> bytes | None:
+    """What is to be stored of a snapshot; None when there is nothing in it."""
+    if snapshot.kind in REMARK_KINDS:
+        remarks = snapshot.remarks()
+        return pack_remarks(remarks) if remarks else None
+    cells = cells_of(snapshot)
+    return pack(cells) if cells else None
+
+
 def pack(cells: Mapping[bytes, Cell]) -> bytes:
-    """Cells as they are stored; the checksum tells them from what has become of them."""
+    """Cells as they are stored."""
     names = json.dumps([key.decode("utf-8", "surrogateescape") for key in cells]).encode()
     doubles = array("d", [number for cell in cells.values() for number in cell])
     if sys.byteorder == "big":
         doubles.byteswap()
-    packed = len(names).to_bytes(4, "big") + names + doubles.tobytes()
-    return zlib.crc32(packed).to_bytes(4, "big") + packed
+    return _seal(len(names).to_bytes(4, "big") + names + doubles.tobytes())
 
 
 def unpack(stored: bytes) -> dict[bytes, Cell]:
     """The cells again. Raises Damaged."""
-    packed = stored[4:]
-    if zlib.crc32(packed).to_bytes(4, "big") != stored[:4]:
-        raise Damaged("the checksum is wrong")
+    packed = _open(stored)
     end = 4 + int.from_bytes(packed[:4], "big")
     names = [key.encode("utf-8", "surrogateescape") for key in json.loads(packed[4:end])]
     doubles = array("d", packed[end:])
@@ -60,14 +68,53 @@ def unpack(stored: bytes) -> dict[bytes, Cell]:
     return dict(zip(names, zip(doubles[::2], doubles[1::2], strict=True), strict=True))
 
 
+def pack_remarks(remarks: Mapping[bytes, Remark]) -> bytes:
+    """Remarks as they are stored."""
+    said = {key.decode("utf-8", "surrogateescape"): asdict(it) for key, it in remarks.items()}
+    return _seal(json.dumps(said).encode())
+
+
+def unpack_remarks(stored: bytes) -> dict[bytes, Remark]:
+    """The remarks again. Raises Damaged."""
+    said = json.loads(_open(stored))
+    return {key.encode("utf-8", "surrogateescape"): Remark(**it) for key, it in said.items()}
+
+
+def _seal(packed: bytes) -> bytes:
+    """With a checksum, which tells it from what may become of it."""
+    return zlib.crc32(packed).to_bytes(4, "big") + packed
+
+
+def _open(stored: bytes) -> bytes:
+    packed = stored[4:]
+    if zlib.crc32(packed).to_bytes(4, "big") != stored[:4]:
+        raise Damaged("the checksum is wrong")
+    return packed
+
+
 def add(kind: str, kept: dict[bytes, Cell], ended: Mapping[bytes, Cell]) -> None:
-    """Add what is kept of a process that has ended."""
-    combine = KEPT.get(kind, lambda a, b: (a[0] + b[0], 0.0))
-    for key, cell in ended.items():
+    """Add what is kept of a process that has ended: of counts, also the last removal."""
+    combine = KEPT.get(kind, lambda a, b: (a[0] + b[0], min(a[1], b[1])))
+    for key, (value, time) in ended.items():
+        is_gauge = kind.startswith("gauge")
+        if is_gauge and time < 0.0:
+            continue  # it was removed
+        cell = value, time if is_gauge else min(time, 0.0)
         kept[key] = combine(kept[key], cell) if key in kept else cell
 
 
 def snapshot(process: Process, kind: str, cells: Mapping[bytes, Cell], instance: str) -> Snapshot:
     """Cells as others see them."""
     values: memoryview[Any] = memoryview(array("d", [x for cell in cells.values() for x in cell]))
-    return Snapshot(process, kind, list(cells), range(0, 2 * len(cells), 2), values, instance)
+    at = range(0, 2 * len(cells), 2)
+    removed = any(time < 0.0 for _, time in cells.values())
+    return Snapshot(process, kind, list(cells), at, values, instance, removed=removed)
+
+
+def remark_snapshot(
+    process: Process, kind: str, remarks: Mapping[bytes, Remark], instance: str
+) -> Snapshot:
+    """Remarks as others see them."""
+    nothing: memoryview[Any] = memoryview(b"").cast("d")
+    said = dict(remarks)
+    return Snapshot(process, kind, (), (), nothing, instance, remarks=said.copy)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 
-from .storage import Snapshot
+from .storage import REMARK_KINDS, Remark, Snapshot
 
 
 class Nonsense(Exception):
@@ -47,7 +48,18 @@ def _snapshot(one: object) -> Snapshot:
     parts: tuple[object, ...] = one.keys, one.at
     if not all(isinstance(part, Sequence) for part in parts) or len(one.keys) != len(one.at):
         raise Nonsense(f"{_called(one)} does not have a position for each key")
-    return one
+    return replace(one, remarks=_remarks(one).copy) if one.kind in REMARK_KINDS else one
+
+
+def _remarks(one: Snapshot) -> dict[bytes, Remark]:
+    """What a snapshot says of series; asked now, as a scrape must not find out that it can't."""
+    said: object = one.remarks()
+    if not isinstance(said, Mapping):
+        raise Nonsense(f"{_called(one)} has remarks that are no mapping")
+    found = dict(said)
+    if not all(isinstance(key, bytes) and isinstance(it, Remark) for key, it in found.items()):
+        raise Nonsense(f"{_called(one)} has remarks that are none")
+    return found
 
 
 def _check(one: Snapshot, checked: int) -> int:
@@ -60,7 +72,7 @@ def _check(one: Snapshot, checked: int) -> int:
         raise Nonsense(f"{_called(one)} has positions that are no whole numbers")
     if not all(map(operator.lt, new, new[1:])) or (size and one.at[0] < 0):
         raise Nonsense(f"{_called(one)} has positions that do not rise")
-    width = 2 if one.kind.startswith("gauge") else 1
+    width = 2 if one.kind.startswith("gauge") or one.removed is not None else 1
     if size and one.at[-1] + width > len(one.values):
         raise Nonsense(f"{_called(one)} has positions that lie behind its values")
     return size

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 
+def reason(error: BaseException) -> str:
+    """What an exception says, in one line; its class where it says nothing.
+
+    Libraries raise exceptions without a text, and a log line must not end in a colon.
+    """
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 class SettingsError(ValueError):
     """A setting has a value that can't be used.
 
@@ -23,4 +31,13 @@ class StorageUnavailable(Exception):
 
     The one error a backend raises for trouble outside of itself; raise it
     ``from`` the library's own exception. Callers back off, count and retry.
+    Its text is one line and never ends before the reason: what the library's
+    exception doesn't say is named by its class.
     """
+
+    def __str__(self) -> str:
+        text = " ".join(super().__str__().split())
+        if text and not text.endswith(":"):
+            return text
+        cause = type(self).__name__ if self.__cause__ is None else reason(self.__cause__)
+        return f"{text} {cause}".lstrip()

@@ -17,7 +17,7 @@ class Parsed:
     """Keys decoded, as long as they are asked for."""
 
     def __init__(self) -> None:
-        self.rejected = 0
+        self.rejected: int = 0
         self._series: dict[bytes, Series | None] = {}
 
     def of(self, keys: Sequence[bytes]) -> Iterator[Series | None]:

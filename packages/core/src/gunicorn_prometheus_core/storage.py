@@ -24,7 +24,11 @@ PROTOCOL = 1
 RETIRES = "retires"
 #: It retires instances that have published nothing for long by itself.
 EXPIRES = "expires"
-CAPABILITIES = frozenset({RETIRES, EXPIRES})
+#: It moves remarks: exemplars, and what Info and Enum say.
+REMARKS = "remarks"
+#: It moves what ``Snapshot.removed`` says, and the times it is about.
+REMOVALS = "removals"
+CAPABILITIES = frozenset({RETIRES, EXPIRES, REMARKS, REMOVALS})
 
 #: Kinds of snapshot whose values are summed over processes, the dead included.
 #: The others are ``gauge_<mode>`` with a mode of prometheus_client's Gauge.
@@ -94,10 +98,12 @@ class Snapshot:
     from them stays valid and only the new tail has to be looked at. A change
     of any other sort needs new objects.
 
-    ``removed`` says that a series was removed by its process at some time.
-    Where it is not None, the second double of what is summed up has a meaning,
-    too: 0.0 while the process has the series, the time since when it has it
-    from a predecessor only, or minus the time of its removal.
+    ``removed`` says whether a series was removed by its process at some time;
+    None, that this is not known here. Where it is not None there are two
+    doubles for each key, of whatever kind. The second of what is summed up is
+    0.0 while the process has the series, the time since when it has it from a
+    predecessor only, or minus the time of its removal; that of a gauge is
+    negative once it is removed.
 
     A snapshot of one of the ``REMARK_KINDS`` has no values but ``remarks``,
     which gives them by key, as they are when it is called.
@@ -122,6 +128,15 @@ def latest(all_remarks: Iterable[Mapping[bytes, Remark]]) -> dict[bytes, Remark]
             if known is None or known.time < remark.time:
                 found[key] = remark
     return found
+
+
+def for_backend(snapshots: Iterable[Snapshot], capabilities: frozenset[str]) -> list[Snapshot]:
+    """Those that a backend with these capabilities is given to publish.
+
+    Without :data:`REMARKS` it never sees the kinds that have no values.
+    """
+    takes_all = REMARKS in capabilities
+    return [one for one in snapshots if takes_all or one.kind not in REMARK_KINDS]
 
 
 class Storage(Protocol):
@@ -169,6 +184,12 @@ class Storage(Protocol):
         The snapshots are for looking at during the call. Their ``keys`` and ``at`` may grow
         meanwhile: what counts is what ``values`` has room for. A value may be any double: NaN,
         infinite, negative. Keys are bytes and may be anything.
+
+        A backend with :data:`REMARKS` moves remarks as well; of what several processes of this
+        instance have said of a series, the latest is enough. One without isn't given any. A backend
+        with :data:`REMOVALS` moves both doubles of each key where ``removed`` is true, and says so
+        of what others collect; elsewhere the second doubles of what is summed up need not be moved,
+        and then None is what to say. One without always gives None there.
         """
 
     def collect(self) -> Sequence[Snapshot]:
@@ -186,10 +207,11 @@ class Storage(Protocol):
     def retire(self, instance: str) -> None:
         """An instance is gone for good: keep its counts, forget its live gauges.
 
-        Of its kinds those in :data:`KEPT_KINDS` stay as they are and the others vanish. It may be
-        this very instance, which "" means, too. Repeating it does no harm, and an instance that
-        nobody knows is no error. A backend without :data:`RETIRES` raises NotImplementedError;
-        it isn't called there.
+        Of its kinds those in :data:`KEPT_KINDS` stay as they are and the others vanish, remarks
+        included. With :data:`REMOVALS` the counts of a series that was removed stay in the sum, and
+        the series stays removed; a gauge that was removed vanishes. It may be this very instance,
+        which "" means, too. Repeating it does no harm, and an instance that nobody knows is no
+        error. A backend without :data:`RETIRES` raises NotImplementedError; it isn't called there.
         """
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
@@ -185,6 +186,18 @@ class PrometheusMaster(Arbiter):
     def _note_signal(self, reason: str) -> None:
         if self._observations is not None:
             self._observations.signals.append(reason)
+
+    def signal(self, sig: int, frame: Any) -> None:
+        """Gunicorn's handler of signals, which only notes them for the main loop.
+
+        A worker has it, too, from its fork until it has handlers of its own. Noted there, the
+        signal would be lost, and a stop take the whole graceful timeout: so that worker, which has
+        not begun yet, ends.
+        """
+        if os.getpid() != self.pid and sig in exits.ENDING_SIGNALS:
+            signal.signal(sig, signal.SIG_DFL)
+            os.kill(os.getpid(), sig)
+        super().signal(sig, frame)
 
     def handle_hup(self) -> None:
         self._note_signal("hup")

@@ -15,6 +15,8 @@ import ssl
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from gunicorn_prometheus_core.errors import reason
+
 _CHUNK = 1 << 16
 _LINGER_SECONDS = 2.0
 _NOT_TLS = (
@@ -73,7 +75,7 @@ class Connection:
                 with contextlib.suppress(OSError):
                     socket.socket.send(sock, _NOT_TLS)
                 await self.finish()
-            raise HandshakeFailed(error.reason or str(error)) from error
+            raise HandshakeFailed(error.reason or reason(error)) from error
 
     def names(self) -> frozenset[str]:
         """The alternative names in the client's certificate, none without one."""

@@ -11,6 +11,7 @@ import socket
 import ssl
 
 from gunicorn_prometheus_core import listening
+from gunicorn_prometheus_core.errors import reason
 from gunicorn_prometheus_core.listening import Address
 from gunicorn_prometheus_core.settings import Settings
 
@@ -50,7 +51,8 @@ def _asked(settings: Settings, ready: bool, seconds: float) -> str:
             else:
                 said = _greet(sock)
     except (OSError, http.client.HTTPException) as error:
-        why = f"no answer within {seconds:g} s" if isinstance(error, TimeoutError) else error
+        late = isinstance(error, TimeoutError)
+        why = f"no answer within {seconds:g} s" if late else reason(error)
         raise Unwell(f"{address}: {why}") from error
     return f"{said} at {address}"
 

@@ -28,7 +28,14 @@ from gunicorn_prometheus_core.errors import MissingPart, SettingsError, StorageU
 from gunicorn_prometheus_core.logs import log
 from gunicorn_prometheus_core.recording import Recorder, count
 from gunicorn_prometheus_core.settings import Settings
-from gunicorn_prometheus_core.storage import RETIRES, Backend, Process, Snapshot, Storage
+from gunicorn_prometheus_core.storage import (
+    RETIRES,
+    Backend,
+    Process,
+    Snapshot,
+    Storage,
+    for_backend,
+)
 
 #: Pauses between attempts while the storage is down, in publish intervals.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0
@@ -181,7 +188,8 @@ class Shared:
 
     def _publish(self) -> float:
         """Publish once; gives the seconds until the next time."""
-        if self._attempt(lambda storage: storage.publish(self._own())):
+        can = self._backend.capabilities
+        if self._attempt(lambda storage: storage.publish(for_backend(self._own(), can))):
             if self._failures:
                 log.info("publishing works again")
             self._failures, self._publishes = 0, True

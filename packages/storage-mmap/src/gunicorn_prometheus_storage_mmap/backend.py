@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from gunicorn_prometheus_core import catalogue
 from gunicorn_prometheus_core.recording import sample_keys
 from gunicorn_prometheus_core.settings import Option, Settings
-from gunicorn_prometheus_core.storage import Process, Snapshot
+from gunicorn_prometheus_core.storage import REMARKS, REMOVALS, Process, Snapshot
 
 from . import directory as directories
 from . import values
@@ -41,7 +41,7 @@ class MmapBackend:
     """
 
     protocol = 1
-    capabilities: frozenset[str] = frozenset()
+    capabilities = frozenset({REMARKS, REMOVALS})
     options: Sequence[Option] = ()
 
     def prepare(

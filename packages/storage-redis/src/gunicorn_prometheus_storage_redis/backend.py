@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gunicorn_prometheus_core.settings import Option, Settings
-from gunicorn_prometheus_core.storage import EXPIRES, RETIRES
+from gunicorn_prometheus_core.storage import EXPIRES, REMARKS, REMOVALS, RETIRES
 
 if TYPE_CHECKING:
     from .storage import RedisStorage
@@ -19,7 +19,7 @@ class RedisBackend:
     """See :class:`gunicorn_prometheus_core.storage.Backend`. Has no state of its own."""
 
     protocol = 1
-    capabilities = frozenset({RETIRES, EXPIRES})
+    capabilities = frozenset({RETIRES, EXPIRES, REMARKS, REMOVALS})
     #: None of its own: the settings of Redis are declared in core.
     options: Sequence[Option] = ()
 

@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from gunicorn_prometheus_core.errors import SettingsError, StorageUnavailable
+from gunicorn_prometheus_core.errors import SettingsError, StorageUnavailable, reason
 from gunicorn_prometheus_core.settings import Settings
 
 Redis = Any  # redis.Redis, which is generic or not depending on version and stubs
@@ -49,7 +49,9 @@ class Connection:
             yield self._client
         except (redis.RedisError, OSError) as error:
             self.close()
-            raise StorageUnavailable(f"Redis at {place(self._settings)}: {said(error)}") from error
+            raise StorageUnavailable(
+                f"Redis at {place(self._settings)}: {reason(error)}"
+            ) from error
 
     def close(self) -> None:
         """Give up the connection. Another one is made when it is needed."""
@@ -201,8 +203,3 @@ def place(settings: Settings) -> str:
         url = redis.connection.parse_url(settings.redis_url)
         return str(url.get("path") or f"{url.get('host', 'localhost')}:{url.get('port', 6379)}")
     return f"{settings.redis_host}:{settings.redis_port}"
-
-
-def said(error: BaseException) -> str:
-    """What an error says; some say nothing but their class."""
-    return str(error) or type(error).__name__

@@ -5,6 +5,9 @@ makes no difference when, in which order and how often instances are added to
 the archive: a scrape, which adds up exactly, gives the same number before and
 after, to the last digit. A counter that fell by rounding would look like a
 restart to Prometheus.
+
+That a series was removed is kept beside its counts, as a kind of its own: the
+latest time at which somebody did it who is gone.
 """
 
 from __future__ import annotations
@@ -41,8 +44,12 @@ def _two_sum(a: float, b: float) -> Pair:
     return (total, error) if math.isfinite(error) else (total, 0.0)  # infinities have none
 
 
+_REMOVED = {kind: f"{kind}-removed" for kind in SUMMED_KINDS}
+_OF_REMOVED = {name: kind for kind, name in _REMOVED.items()}
+
 _KEPT: dict[str, Callable[[Pair, Pair], Pair]] = {
     **dict.fromkeys(ADDED, plus),
+    **dict.fromkeys(_OF_REMOVED, max),
     "gauge_min": min,
     "gauge_max": max,
     "gauge_mostrecent": lambda a, b: max(a, b, key=lambda pair: pair[1]),
@@ -62,16 +69,17 @@ def add(counts: Counts, more: Iterable[tuple[str, str, Iterable[tuple[bytes, Pai
 
 
 def of_instance(incoming: Incoming) -> Counts:
-    """What is kept of a living instance's data, where the second of a ``gauge_sum`` is a time."""
+    """What is kept of a living instance's data, where the second of each pair is a time."""
     counts: Counts = {}
     for process, kind, cells in incoming.cells():
-        if kind in _KEPT:
-            summed, removable = kind in ADDED, kind not in SUMMED_KINDS
-            counts[process, kind] = {
-                key: (pair[0], 0.0) if summed else pair
-                for key, pair in cells
-                if not (removable and pair[1] < 0.0)
-            }
+        if kind not in _KEPT:
+            continue
+        page = counts[process, kind] = {}
+        for key, (value, time) in cells:
+            if time >= 0.0 or kind in SUMMED_KINDS:
+                page[key] = value, 0.0 if kind in ADDED else time
+            if time < 0.0 and kind in SUMMED_KINDS:
+                counts.setdefault((process, _REMOVED[kind]), {})[key] = -time, 0.0
     return counts
 
 
@@ -110,6 +118,9 @@ def snapshots(
             continue
         process = processes.get(name) or Process(name, "other", name, alive=False)
         keys = list(page)
+        if kind in _OF_REMOVED:
+            found.append(_removed(process, _OF_REMOVED[kind], page, instance))
+            continue
         doubles = array("d", (sign * n for pair in page.values() for n in pair))
         doubles.append(0.0)  # a gauge's value is followed by a time, and so the last rest is
         values = memoryview(doubles)
@@ -118,3 +129,10 @@ def snapshots(
             rests = range(1, 2 * len(keys), 2)
             found.append(Snapshot(process, kind, keys, rests, values, f"{instance}-rests"))
     return found
+
+
+def _removed(process: Process, kind: str, page: Mapping[bytes, Pair], instance: str) -> Snapshot:
+    """Nothing to add, and the times of removals."""
+    values = memoryview(array("d", (n for since, _ in page.values() for n in (0.0, -since))))
+    at = range(0, 2 * len(page), 2)
+    return Snapshot(process, kind, list(page), at, values, f"{instance}-removed", removed=True)

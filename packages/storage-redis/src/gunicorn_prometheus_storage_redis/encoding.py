@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from gunicorn_prometheus_core.storage import Process
+from gunicorn_prometheus_core.storage import Process, Snapshot
 
 #: Doubles in a chunk.
 CHUNK = 512
@@ -56,9 +56,12 @@ def new_log() -> str:
     return uuid.uuid4().hex[:12]
 
 
-def stride_of(kind: str) -> int:
-    """Doubles per key that a living instance publishes: gauges come with a time."""
-    return 2 if kind.startswith("gauge") else 1
+def stride_of(snapshot: Snapshot) -> int:
+    """Doubles per key that a living instance publishes.
+
+    Gauges come with a time, and so do counts once a series of theirs was removed.
+    """
+    return 2 if snapshot.kind.startswith("gauge") or snapshot.removed else 1
 
 
 def frame(entries: Iterable[Entry]) -> bytes:

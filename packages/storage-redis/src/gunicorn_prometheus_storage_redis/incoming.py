@@ -67,7 +67,7 @@ class Incoming:
         return [
             Snapshot(
                 *(self.process(name), kind, keys, at, self._values, instance),
-                # Of gauges their times are published as well, and with them what was removed.
+                # Their times are published as well, and with them what was removed.
                 removed=True if stride == 2 else None,
             )
             for (name, kind), (keys, at, stride) in self.pages.items()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gunicorn_prometheus_core.gathering import exact_sum, gather
-from gunicorn_prometheus_core.storage import REMARK_KINDS, Process, Snapshot
+from gunicorn_prometheus_core.storage import REMARK_KINDS, SUMMED_KINDS, Process, Snapshot
 
 from . import encoding
 from .counts import ADDED, Counts
@@ -42,9 +42,12 @@ class Update:
 class _Page:
     """The keys of one process and kind, and where their values come from and go to."""
 
-    def __init__(self, stride: int, base: Mapping[bytes, tuple[float, float]]) -> None:
+    def __init__(
+        self, stride: int, base: Mapping[bytes, tuple[float, float]], *, falls: bool
+    ) -> None:
         self.stride = stride
         self.base = base
+        self._falls = falls
         self.keys: list[bytes] = []
         self.source: tuple[object, object] | None = None
         self.seen = 0
@@ -54,7 +57,9 @@ class _Page:
         self._gathers: list[tuple[Any, int, int, list[tuple[float, float]] | None]] | None = None
 
     def look(self, snapshot: Snapshot) -> Sequence[bytes] | None:
-        """Keys that are new since the last look; None when some that were there are gone."""
+        """Keys that are new since the last look; None when what was there can't stay so."""
+        if self.stride != encoding.stride_of(snapshot):
+            return None
         keys, at = snapshot.keys, snapshot.at
         # Both may be growing, and what has grown may lie behind what ``values`` shows.
         known = min(len(keys), bisect_right(at, len(snapshot.values) - self.stride))
@@ -89,9 +94,10 @@ class _Page:
                     exact_sum((value, -much, -little))
                     for value, (much, little) in zip(picked, base, strict=True)
                 ]
-                if self.stride == 1:
+                if not self._falls:
                     # Rounding may have left less than nothing, and counters must not fall.
-                    picked = [max(0.0, value) for value in picked]
+                    counts = slice(0, None, self.stride)
+                    picked[counts] = [max(0.0, value) for value in picked[counts]]
             doubles[first : first + size] = array("d", picked)
 
     def _prepare(self) -> Iterable[tuple[Any, int, int, list[tuple[float, float]] | None]]:
@@ -173,12 +179,12 @@ class Outgoing:
             added.append(Entry(process, kind, page.stride, True, ()))
         for snapshot in snapshots:
             process, kind = snapshot.process.name, snapshot.kind
-            page = self._pages.get((process, kind)) or self._make(process, kind)
+            page = self._pages.get((process, kind)) or self._make(snapshot)
             new = page.look(snapshot)
             fresh = new is None
             if new is None:
                 self._drop(process, kind)
-                page = self._make(process, kind)
+                page = self._make(snapshot)
                 new = page.look(snapshot)
                 assert new is not None
             if new or fresh:
@@ -187,9 +193,11 @@ class Outgoing:
                 added.append(Entry(process, kind, page.stride, fresh, new))
         return added
 
-    def _make(self, process: str, kind: str) -> _Page:
+    def _make(self, snapshot: Snapshot) -> _Page:
+        process, kind = snapshot.process.name, snapshot.kind
         base = self.base.get((process, kind), {}) if kind in ADDED else {}
-        page = self._pages[process, kind] = _Page(encoding.stride_of(kind), base)
+        stride, falls = encoding.stride_of(snapshot), kind not in SUMMED_KINDS
+        page = self._pages[process, kind] = _Page(stride, base, falls=falls)
         return page
 
     def _drop(self, process: str, kind: str) -> _Page:

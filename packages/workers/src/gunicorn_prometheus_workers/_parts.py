@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gunicorn_prometheus_core.errors import MissingPart
+from gunicorn_prometheus_core.errors import MissingPart, reason
 
 
 @contextmanager
@@ -17,7 +17,7 @@ def needed_for(worker: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except (ImportError, RuntimeError) as error:
-        raise MissingPart(f"{worker} can't be used: {error}; {remedy}") from error
+        raise MissingPart(f"{worker} can't be used: {reason(error)}; {remedy}") from error
 
 
 def extra(name: str) -> str:

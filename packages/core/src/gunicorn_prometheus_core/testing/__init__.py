@@ -8,7 +8,8 @@ one was broken, and where it is written.
 Needs pytest, which is in no other part of this package:
 ``pip install 'gunicorn-prometheus-core[testing]'``.
 
-* :mod:`~gunicorn_prometheus_core.testing.suite`: what every backend does
+* :mod:`~gunicorn_prometheus_core.testing.suite` and
+  :mod:`~gunicorn_prometheus_core.testing.telling`: what every backend does
 * :mod:`~gunicorn_prometheus_core.testing.sharing`, :mod:`~gunicorn_prometheus_core.testing.faults`
   and :mod:`~gunicorn_prometheus_core.testing.ends`: what those do that hosts share
 * :mod:`~gunicorn_prometheus_core.testing.place`: getting past the backend
@@ -30,10 +31,14 @@ from .hosts import Host
 from .place import Place
 from .rules import RuleBroken, instead
 from .sharing import SharingTests
-from .suite import StorageTests
+from .telling import TellingTests
 
 __all__ = ["Host", "Place", "RuleBroken", "SharedStorageTests", "StorageTests", "instead"]
 
 
-class SharedStorageTests(SharingTests, FaultTests, EndTests):
+class StorageTests(TellingTests):
+    """What every backend has to do."""
+
+
+class SharedStorageTests(SharingTests, FaultTests, EndTests, StorageTests):
     """What a backend that hosts share has to do: every backend but the one that reads pages."""

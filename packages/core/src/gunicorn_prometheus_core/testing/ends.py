@@ -9,15 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from ..recording import key
-from ..storage import EXPIRES, KEPT_KINDS, RETIRES, Snapshot
+from ..storage import EXPIRES, KEPT_KINDS, REMARK_KINDS, REMOVALS, RETIRES, Remark, Snapshot
 from .hosts import cells, totals
 from .place import Place
 from .rules import rule
 from .seeing import MODES, Hosts, look, same, until
-from .suite import StorageTests
+from .suite import ValueTests
+from .telling import G, H, X, Y, record, remarks, samples
 
 
-class EndTests(StorageTests):
+class EndTests(ValueTests):
     """Tests of hosts that end, fall silent and come back."""
 
     shared = True
@@ -135,6 +136,43 @@ class EndTests(StorageTests):
                 for end in ends:
                     end.result()
             same(observer.totals()["x"], total, "what all have counted")
+
+    @rule("Storage.retire")
+    def test_what_a_retired_instance_has_said_is_gone(self, place: Place, host: Hosts) -> None:
+        """Of a retired instance no remark is left."""
+        if not self._retires(place):
+            return
+        a, b = host("a"), host("b")
+        a.count("x")
+        for kind in REMARK_KINDS:
+            a.remark(kind, X, Remark({"a": "b"}, 1.0, 1000.0))
+        a.publish()
+        b.retire(a.instance)
+        same(remarks(b.collect()), {}, "what was said")
+
+    @rule("Storage.retire")
+    def test_what_a_retired_instance_has_removed_stays_so(self, place: Place, host: Hosts) -> None:
+        """What a retired instance had removed stays in the sum, so that no counter falls, and a
+        backend with the capability REMOVALS doesn't let it come back as a series."""
+        can = place.backend().capabilities
+        if not {RETIRES, REMOVALS} <= can:
+            return
+        a, b, c = host("a"), host("b"), host("c")
+        record(a, X, Y, G, H)
+        a.page("counter").remove(X, 2000.0)
+        a.page("gauge_max").remove(G, 2000.0)
+        for each in (a, c):
+            record(each, Y)
+            each.publish()
+        for ending in (a, c):
+            b.retire(ending.instance)
+            same(samples(b.collect()), {"y_total", "h"}, "what is left")
+        d = host("d")
+        d.page("counter").set(X, 1.0)
+        d.publish()
+        found = b.collect()
+        same("x_total" in samples(found), True, "whether it has come again")
+        same(totals(found), {"x /größe": 4.0, "y /größe": 6.0}, "what was counted")
 
     @rule("EXPIRES")
     def test_a_silent_instance_is_dead_if_it_says_so(self, place: Place, host: Hosts) -> None:

@@ -14,12 +14,13 @@ from typing import TypeVar
 from .. import configuration, recording
 from ..checking import Checking
 from ..settings import Settings
-from ..storage import Process, Snapshot, Storage
+from ..storage import Process, Remark, Snapshot, Storage, for_backend
 from .place import Place
 
 Result = TypeVar("Result")
 #: Longest that anything may take; only what hangs reaches it.
 DEADLINE_SECONDS = 30.0
+_NO_VALUES = memoryview(b"").cast("d")
 
 
 class Hangs(AssertionError):
@@ -70,6 +71,8 @@ class Page:
         self.kind: str = kind
         self.keys: list[bytes] = []
         self.at: list[int] = []
+        #: What ``Snapshot.removed`` says.
+        self.removed: bool = False
         self._places: dict[bytes, int] = {}
         self.values: array[float] = array("d", [0.0])
 
@@ -83,8 +86,12 @@ class Page:
             self.values.extend((0.0, 0.0))
         place = self._places[key]
         self.values[place] = value
-        if self.kind.startswith("gauge"):
-            self.values[place + 1] = stamp
+        self.values[place + 1] = stamp if self.kind.startswith("gauge") else 0.0
+
+    def remove(self, key: bytes, when: float) -> None:
+        """Remove the series of a key, at a time; what it holds stays."""
+        self.values[self._places[key] + 1] = -when
+        self.removed = True
 
     def get(self, key: bytes) -> float:
         """The value of a key, 0.0 before it has one."""
@@ -92,7 +99,8 @@ class Page:
 
     def snapshot(self) -> Snapshot:
         """The values as they are; later stores can be seen in it."""
-        return Snapshot(self.process, self.kind, self.keys, self.at, memoryview(self.values))
+        values = memoryview(self.values)
+        return Snapshot(self.process, self.kind, self.keys, self.at, values, removed=self.removed)
 
 
 class Host:
@@ -107,6 +115,8 @@ class Host:
         chosen = {"GUNICORN_PROMETHEUS_STORAGE": place.name}
         self.settings: Settings = configuration.load({**chosen, **place.environ, **environ})
         self.pages: dict[tuple[str, str], Page] = {}
+        #: What it says of series, by process and kind.
+        self.remarks: dict[tuple[str, str], dict[bytes, Remark]] = {}
         self._thread: _Thread | None = None
         self._storage: Storage | None = None
         self._checking = Checking()
@@ -116,9 +126,7 @@ class Host:
     def page(self, kind: str, process: str = "worker-0") -> Page:
         """The page of a process and kind, made if it isn't there."""
         if (process, kind) not in self.pages:
-            role, _, number = process.rpartition("-")
-            known = Process(process, role, number, alive=True, pid=77, started=1000.5)
-            self.pages[process, kind] = Page(known, kind)
+            self.pages[process, kind] = Page(_process(process), kind)
         return self.pages[process, kind]
 
     def count(
@@ -139,9 +147,16 @@ class Host:
             recording.key(name, name, {}, "Help."), value, stamp
         )
 
+    def remark(self, kind: str, key: bytes, remark: Remark, process: str = "worker-0") -> None:
+        """Say something of a series."""
+        self.remarks.setdefault((process, kind), {})[key] = remark
+
     def snapshots(self) -> list[Snapshot]:
         """What it has recorded."""
-        return [page.snapshot() for page in self.pages.values()]
+        found = [page.snapshot() for page in self.pages.values()]
+        for (process, kind), said in self.remarks.items():
+            found.append(Snapshot(_process(process), kind, (), (), _NO_VALUES, remarks=said.copy))
+        return found
 
     # Its exporter process
 
@@ -163,7 +178,8 @@ class Host:
 
     def publish(self, seconds: float = DEADLINE_SECONDS) -> None:
         """Publish what it has recorded."""
-        self.call(lambda storage: storage.publish(iter(self.snapshots())), seconds)
+        taken = for_backend(self.snapshots(), self.place.backend().capabilities)
+        self.call(lambda storage: storage.publish(iter(taken)), seconds)
 
     def collect(self, seconds: float = DEADLINE_SECONDS) -> list[Snapshot]:
         """What its exporter collects, looked over."""
@@ -215,11 +231,21 @@ def totals(snapshots: Sequence[Snapshot]) -> dict[str, float]:
     return {name: float(value) for name, value in sums.items()}
 
 
+def _process(name: str) -> Process:
+    role, _, number = name.rpartition("-")
+    return Process(name, role, number, alive=True, pid=77, started=1000.5)
+
+
+def width_of(snapshot: Snapshot) -> int:
+    """How many doubles each key has: a value, and what else there is to know of it."""
+    return 2 if snapshot.kind.startswith("gauge") or snapshot.removed else 1
+
+
 def cells(snapshots: Sequence[Snapshot]) -> dict[tuple[str, str, bytes], bytes]:
-    """Every value, and of a gauge its time, bit by bit, by process, kind and key."""
+    """Every value, and where it has one its time, bit by bit, by process, kind and key."""
     found = {}
     for one in snapshots:
-        width = 2 if one.kind.startswith("gauge") else 1
+        width = width_of(one)
         for key, at in zip(one.keys, one.at, strict=False):
             if at + width <= len(one.values):
                 doubles = array("d", one.values[at : at + width])

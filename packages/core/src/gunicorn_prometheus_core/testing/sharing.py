@@ -8,10 +8,10 @@ from .place import Place
 from .publisher import Publishing
 from .rules import rule
 from .seeing import Hosts, look, same
-from .suite import StorageTests
+from .suite import ValueTests
 
 
-class SharingTests(StorageTests):
+class SharingTests(ValueTests):
     """Tests of who sees what."""
 
     shared = True

@@ -42,8 +42,8 @@ KEYS = (
 )
 
 
-class StorageTests(Guarded):
-    """Tests of every backend, to be subclassed.
+class ValueTests(Guarded):
+    """Tests of what every backend declares, and of values.
 
     A subclass has the fixture ``place``, which gives a :class:`~.place.Place`; the others are in
     :mod:`~.plugin`.
