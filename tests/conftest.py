@@ -159,6 +159,12 @@ def redis_server(start_redis: Callable[..., RedisServer]) -> RedisServer:
     return start_redis()
 
 
+@pytest.fixture(scope="session")
+def find_port() -> Callable[[], int]:
+    """Finds ports that are free, and that no other test is given by the system."""
+    return _free_port
+
+
 @pytest.fixture
 def until() -> Callable[..., Any]:
     """Polls until a condition holds and gives what it gave; fails with what was seen last."""

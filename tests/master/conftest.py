@@ -73,10 +73,8 @@ def no_server(monkeypatch):
 
 
 @pytest.fixture
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+def free_port(find_port):
+    return find_port()
 
 
 class Counts:

@@ -199,12 +199,6 @@ def test_importing_changes_nothing_and_does_not_load_the_application(tmp_path):
 # Started by hand
 
 
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
 def ask_at(address, path="/metrics"):
     """The body of an answer, None while nobody listens there: a port, or a path."""
     family = socket.AF_INET if isinstance(address, int) else socket.AF_UNIX
@@ -217,8 +211,10 @@ def ask_at(address, path="/metrics"):
     return None
 
 
-def test_it_listens_at_several_addresses_and_leaves_no_file(by_hand, directory, tmp_path, until):
-    one, other, path = free_port(), free_port(), tmp_path / "metrics.sock"
+def test_it_listens_at_several_addresses_and_leaves_no_file(
+    by_hand, directory, tmp_path, until, find_port
+):
+    one, other, path = find_port(), find_port(), tmp_path / "metrics.sock"
     sidecar = by_hand(
         PROMETHEUS_MULTIPROC_DIR=str(directory),
         PROMETHEUS_METRICS_PORT=str(one),
@@ -246,9 +242,9 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
 
 
-def test_it_takes_the_sockets_that_systemd_has_opened(by_hand, directory, until):
-    ports = [free_port(), free_port()]
-    unused = free_port()
+def test_it_takes_the_sockets_that_systemd_has_opened(by_hand, directory, until, find_port):
+    ports = [find_port(), find_port()]
+    unused = find_port()
     sidecar = by_hand(
         prefix=["-c", SYSTEMD, ",".join(map(str, ports))],
         PROMETHEUS_MULTIPROC_DIR=str(directory),
@@ -261,8 +257,8 @@ def test_it_takes_the_sockets_that_systemd_has_opened(by_hand, directory, until)
     assert sidecar.stop() == 0
 
 
-def test_sockets_for_another_process_are_left_alone(by_hand, directory, until):
-    port = free_port()
+def test_sockets_for_another_process_are_left_alone(by_hand, directory, until, find_port):
+    port = find_port()
     sidecar = by_hand(
         LISTEN_PID="1",
         LISTEN_FDS="1",
@@ -280,8 +276,8 @@ def families(text):
             if line.startswith(told)}  # fmt: skip
 
 
-def test_the_sidecar_tells_of_itself_and_of_the_directory(by_hand, directory, until):
-    port = free_port()
+def test_the_sidecar_tells_of_itself_and_of_the_directory(by_hand, directory, until, find_port):
+    port = find_port()
     sidecar = by_hand(
         PROMETHEUS_MULTIPROC_DIR=str(directory),
         PROMETHEUS_METRICS_PORT=str(port),
@@ -306,8 +302,10 @@ def test_the_sidecar_tells_of_itself_and_of_the_directory(by_hand, directory, un
     assert sidecar.stop() == 0
 
 
-def test_a_directory_that_is_not_there_yet_is_waited_for(by_hand, directory, tmp_path, until):
-    port, later = free_port(), tmp_path / "later"
+def test_a_directory_that_is_not_there_yet_is_waited_for(
+    by_hand, directory, tmp_path, until, find_port
+):
+    port, later = find_port(), tmp_path / "later"
     sidecar = by_hand(
         PROMETHEUS_MULTIPROC_DIR=str(later),
         PROMETHEUS_METRICS_PORT=str(port),

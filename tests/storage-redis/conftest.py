@@ -206,12 +206,8 @@ def wire(redis_server):
 
 
 @pytest.fixture(scope="session")
-def free_port():
-    def find():
-        with socket.create_server(("127.0.0.1", 0)) as sock:
-            return sock.getsockname()[1]
-
-    return find
+def free_port(find_port):
+    return find_port
 
 
 class Clock:
