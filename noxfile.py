@@ -124,8 +124,9 @@ def install_everything(session: nox.Session, *others: str) -> None:
     install(session, PRODUCT, *others, extras="[all]")
 
 
-#: Tests use both of two cores; those that can't be run beside each other are marked as a group.
-PARALLEL = ("-n", "2", "--dist", "loadgroup")
+#: Tests wait more than they compute, so that four keep two cores busy; those that can't be run
+#: beside each other are marked as a group.
+PARALLEL = ("-n", "4", "--dist", "loadgroup")
 
 
 def pytest(session: nox.Session, *arguments: str) -> None:
@@ -272,7 +273,7 @@ def site(session: nox.Session) -> None:
 def monitoring(session: nox.Session) -> None:
     """Check the rules for Prometheus and the dashboards for Grafana."""
     install(session, "gunicorn-prometheus-core", *group("monitoring"))
-    pytest(session, "tests/monitoring", "-n", "2")
+    pytest(session, "tests/monitoring")
 
 
 @nox.session(requires=["build"])

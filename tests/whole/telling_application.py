@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from prometheus_client import Counter, Enum, Gauge, Histogram, Info
@@ -24,8 +25,9 @@ def application(environ, start_response):
         JOBS.labels(queue).inc(1, exemplar={"trace_id": trace} if trace else None)
         TOOK.labels(queue).observe(1.5, exemplar={"trace_id": trace} if trace else None)
     elif what == "remove":
-        JOBS.remove(queue)
-        TOOK.remove(queue)
+        with contextlib.suppress(KeyError):  # older clients raise it when there is nothing
+            JOBS.remove(queue)
+            TOOK.remove(queue)
     elif what == "clear":
         JOBS.clear()
         TOOK.clear()
