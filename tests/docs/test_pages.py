@@ -169,7 +169,8 @@ def test_prometheus_understands_the_queries(pages: dict[str, str], tmp_path: Pat
         for query in re.findall(r"^```promql\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     ]
     in_tables = r"`((?:sum|max|histogram_quantile)\b[^`]*gunicorn_[^`]*)`"
-    queries += [query for text in pages.values() for query in re.findall(in_tables, text)]
+    found = [query for text in pages.values() for query in re.findall(in_tables, text)]
+    queries += [query.replace(r"\|", "|") for query in found]  # as tables have it
     assert queries
     lines = ["groups: [{name: documented, rules: ["]
     lines += [f"{{record: 'q:{i}', expr: {as_yaml(query)}}}," for i, query in enumerate(queries)]
