@@ -65,15 +65,33 @@ class Derivation:
         self, snapshots: Iterable[Snapshot], processes: Sequence[Process]
     ) -> Iterator[Metric]:
         """The derived and per-worker families that have samples."""
+        return self.begin(snapshots)(processes)
+
+    def begin(
+        self, snapshots: Iterable[Snapshot]
+    ) -> Callable[[Sequence[Process]], Iterator[Metric]]:
+        """Look at histograms now, and at the rest when what is returned is called.
+
+        Given the processes it gives the families. What is read between the two
+        is no older than the former and no newer than the latter.
+        """
         sums, now = _Sums(), self._clock()
         recorded = [each for each in snapshots if each.process.role in ("worker", "master")]
-        for snapshot, own in self._cells.of(recorded):
-            if snapshot.process.role == "worker":
-                _add_worker(sums, own, snapshot, now)
-            elif snapshot.kind == "counter":
-                _add_exits(sums, own, snapshot.values)
-        _add_processes(sums, processes, now)
-        return sums.metrics()
+        cells = self._cells.of(recorded)
+        for snapshot, own in cells:
+            if snapshot.process.role == "worker" and snapshot.kind == "histogram":
+                _add_requests(sums, own, snapshot)
+
+        def finish(processes: Sequence[Process]) -> Iterator[Metric]:
+            for snapshot, own in cells:
+                if snapshot.process.role == "worker":
+                    _add_worker(sums, own, snapshot, now)
+                elif snapshot.kind == "counter":
+                    _add_exits(sums, own, snapshot.values)
+            _add_processes(sums, processes, now)
+            return sums.metrics()
+
+        return finish
 
 
 def _add_processes(sums: _Sums, processes: Sequence[Process], now: float) -> None:
@@ -94,17 +112,21 @@ _SUMMED_GAUGES = (c.WORKER_IN_PROGRESS, c.WORKER_CAPACITY, c.WORKER_WEBSOCKETS_O
 _LARGEST_GAUGES = (c.WORKER_BOOT, c.WORKER_TIMEOUT)
 
 
+def _add_requests(sums: _Sums, own: Own, snapshot: Snapshot) -> None:
+    worker = {"worker_id": snapshot.process.number}
+    values = snapshot.values
+    for coarse, fine in _HISTOGRAMS:
+        _add_histogram(sums, coarse, worker, own, fine, values)
+    handled = sum(own.buckets(c.HTTP_DURATION, values).values())
+    sums.add(c.WORKER_REQUESTS, c.WORKER_REQUESTS.name, worker, handled)
+    busy = own.sums(c.HTTP_DURATION, values)
+    sums.add(c.WORKER_BUSY, c.WORKER_BUSY.name, worker, *busy)
+
+
 def _add_worker(sums: _Sums, own: Own, snapshot: Snapshot, now: float) -> None:
     worker = {"worker_id": snapshot.process.number}
     values = snapshot.values
-    if snapshot.kind == "histogram":
-        for coarse, fine in _HISTOGRAMS:
-            _add_histogram(sums, coarse, worker, own, fine, values)
-        handled = sum(own.buckets(c.HTTP_DURATION, values).values())
-        sums.add(c.WORKER_REQUESTS, c.WORKER_REQUESTS.name, worker, handled)
-        busy = own.sums(c.HTTP_DURATION, values)
-        sums.add(c.WORKER_BUSY, c.WORKER_BUSY.name, worker, *busy)
-    elif snapshot.kind == "counter":
+    if snapshot.kind == "counter":
         for family in (c.WORKER_FAILED, c.WORKER_ERRORS, c.WORKER_WEBSOCKETS):
             for _, labels, at in own.cells.get(family.storage_name, ()):
                 sums.add(family, family.name, {**worker, **dict(labels)}, values[at])

@@ -81,10 +81,12 @@ class Exposition:
         if scheme is None:
             scheme = self._schemes[form.escaping] = _Scheme(self._texts, form.escaping)
         writer = self._writer(scheme, snapshots, form, names)
-        # First, as values are read as they are merged: what is derived must not be older.
+        # A request that a worker's number of requests tells of is among those by endpoint, which
+        # are read after it, and is not in progress any more, which is read last.
+        finish = self._derivation.begin(snapshots)
         merged = list(scheme.merge.families(snapshots))
         for metric in (
-            *self._derivation.families(snapshots, processes),
+            *finish(processes),
             *self._collecting.collect(processes),
         ):
             if metric.name not in written and metric.samples:
