@@ -36,7 +36,7 @@ def test_counts_from_threads_children_and_every_worker(server, tmp_path, preload
 
 def test_gauges_of_the_dead_and_the_living(server, wait):
     gunicorn = server("-w", "2").start()
-    assert gunicorn.scrape().sum("app_live") == 2
+    wait(lambda: gunicorn.scrape().sum("app_live") == 2, "both workers have loaded it")
     for value in (3, 8, 5):
         gunicorn.get(f"/newest?{value}")
     assert gunicorn.scrape().sum("app_latest") == 5
