@@ -85,14 +85,21 @@ def test_kind_and_process_are_told_by_the_file_name(name, expected):
 def test_what_was_given_stays_valid_while_a_page_grows(recorder, reader):
     add(recorder, "a", 1)
     (first,) = reader.reader.collect()
-    known = list(first.keys)
-    for n in range(500):
-        add(recorder, f"n{n}", n)
+    add(recorder, "b", 1)
     (second,) = reader.reader.collect()
     assert second.keys is first.keys
     assert second.at is first.at
-    assert second.keys[: len(known)] == known
-    assert reader.read()["worker-0", "counter"] == {"a": 1} | {f"n{n}": n for n in range(500)}
+    known = list(second.keys)
+    for n in range(500):
+        add(recorder, f"n{n}", n)
+    (third,) = reader.reader.collect()
+    assert third.keys[: len(known)] == known
+    # Another thread may still be at the former ones: every key of theirs has a value there.
+    assert second.keys == known
+    assert second.at[-1] < len(second.values) < third.at[-1]
+    assert reader.read()["worker-0", "counter"] == {"a": 1, "b": 1} | {
+        f"n{n}": n for n in range(500)
+    }
 
 
 def test_values_are_seen_as_they_change(recorder, reader):

@@ -100,6 +100,9 @@ class _Page:
                 self._map = mmap.mmap(fd, size, access=mmap.ACCESS_READ)
                 self._size = size
                 self.values = memoryview(self._map).cast("d")
+                # A snapshot that another thread still reads has the smaller values: its keys must
+                # not grow beyond them.
+                self.keys, self.at = list(self.keys), list(self.at)
             try:
                 return self._map, layout.used_bytes(self._map, size)
             except layout.CorruptPage:
