@@ -58,8 +58,9 @@ class Incoming:
             self.pages[name] = [], [], entry.stride
         keys, at, _ = self.pages[name]
         end = self._size + entry.stride * len(entry.keys)
-        keys += entry.keys
-        at += range(self._size, end, entry.stride)
+        # New lists: a scrape may still be reading the values that belong to the former ones.
+        at = [*at, *range(self._size, end, entry.stride)]
+        self.pages[name] = [*keys, *entry.keys], at, entry.stride
         self._size = end
 
     def snapshots(self, instance: str) -> list[Snapshot]:
