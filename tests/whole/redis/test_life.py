@@ -42,10 +42,14 @@ def hello(gunicorn, number):
         assert gunicorn.get("/") == (200, b"hello")
 
 
-def test_the_last_values_are_published_at_the_end(server, environment, observer, redis_server):
+def test_the_last_values_are_published_at_the_end(
+    server, environment, observer, redis_server, wait
+):
     # So that nothing but the end publishes them.
     rarely = {"GUNICORN_PROMETHEUS_PUBLISH_SECONDS": "30", "REDIS_TTL_SECONDS": "100"}
     gunicorn = server("-w", "2", **{**environment, **rarely}).start()
+    index = "zrange", "gunicorn:all:meta:instances", 0, -1
+    wait(lambda: redis_server.cli(*index).split(), "its start is published")
     hello(gunicorn, 25)
     directory = directory_of(gunicorn)
     assert observer.scrape().sum(HELLOS) == 0
@@ -54,7 +58,7 @@ def test_the_last_values_are_published_at_the_end(server, environment, observer,
     assert scrape.sum(HELLOS) == 25
     # It has ended for good: nobody has to wait until it is dead.
     assert scrape.sum("gunicorn_workers") == 0
-    assert len(redis_server.cli("zrange", "gunicorn:all:meta:instances", 0, -1).split()) == 1
+    assert len(redis_server.cli(*index).split()) == 1
     assert not directory.exists()
 
 
