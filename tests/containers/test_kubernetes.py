@@ -62,7 +62,7 @@ def test_the_sidecar_overlay(engine, tmp_path):
         wait_total(server.answered, REQUESTS, metrics)
         samples = scrape(metrics)
         assert total("shop_orders_total", samples, item="tea") == 20
-        assert total("gunicorn_workers", samples) == 4
+        wait_total(4, "gunicorn_workers", metrics)
         for container in containers:
             is_restricted(engine, container)
         form = "{{.HostConfig.Memory}}"
