@@ -65,6 +65,8 @@ class Engine:
     """podman, and what else works on its images, networks and volumes."""
 
     def __init__(self, folder: Path) -> None:
+        #: Where all of it runs: conmon leaves a file in its working directory.
+        self.folder = folder
         for name, text in (("containers", ENGINE), ("storage", STORAGE)):
             (folder / f"{name}.conf").write_text(text.format(folder=folder))
         self.environment = os.environ | {
@@ -79,7 +81,7 @@ class Engine:
         done = subprocess.run(
             list(map(str, command)),
             env=self.environment,
-            cwd=ROOT,
+            cwd=self.folder,
             capture_output=True,
             text=True,
             timeout=240,
@@ -157,6 +159,7 @@ def compose(engine: Engine, tmp_path: Path) -> Iterator[Callable[..., str]]:
         service = subprocess.Popen(
             ["podman", "system", "service", "--time", "0", address],
             env=engine.environment,
+            cwd=engine.folder,
             stdout=log,
             stderr=log,
         )

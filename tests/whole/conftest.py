@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import http.client
 import itertools
 import os
@@ -570,8 +571,14 @@ class Watch:
 
 @pytest.fixture
 def open_to_everybody() -> Iterator[Callable[[list[str]], None]]:
-    """Lets others pass through the folders above these paths, during the test."""
+    """Lets others pass through the folders above these paths, during the test.
+
+    Tests beside each other share most of those folders, so only one at a time has them open: the
+    next one would take an opened folder for one that is left so.
+    """
     changed: list[tuple[Path, int]] = []
+    root = os.open("/", os.O_RDONLY)
+    fcntl.flock(root, fcntl.LOCK_EX)
 
     def make_passable(paths: list[str]) -> None:
         for path in paths:
@@ -584,6 +591,7 @@ def open_to_everybody() -> Iterator[Callable[[list[str]], None]]:
     yield make_passable
     for folder, mode in changed:
         folder.chmod(mode)
+    os.close(root)
 
 
 @dataclasses.dataclass(frozen=True)
