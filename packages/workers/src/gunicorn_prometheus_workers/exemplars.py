@@ -112,11 +112,20 @@ class Exemplars:
         if TRACING in sys.modules and (trace := current_trace()) is not None:
             context.setdefault(TRACE, trace)
 
-    def observe(self, at: int, seconds: float, ended: float, context: Context) -> None:
+    def observe(self, at: int, seconds: float, started: float, context: Context) -> None:
         """A request of that duration was counted in the bucket at this position.
 
-        ``ended`` is what ``perf_counter`` said.
+        ``started`` is what ``perf_counter`` said.
         """
+        # Most requests belong to no trace, and end here.
+        if (
+            TRACE not in context
+            and "HTTP_TRACEPARENT" not in context
+            and "headers" not in context
+            and TRACING not in sys.modules
+        ):
+            return
+        ended = started + seconds
         if ended < self._due.get(at, 0.0):
             return
         trace = trace_of(context)

@@ -23,35 +23,34 @@ def install(worker: Any, requests: Requests) -> None:
     sizes.count_sendfile()
     if exemplars.TRACING in sys.modules:
         exemplars.note_traces(requests.trouble)
-    hooks = Hooks(requests)
-    debug = _gunicorn.logs_debug(worker.log)
-    _gunicorn.add_hooks(worker.cfg, hooks.pre_request, hooks.post_request, debug=debug)
+    begin, end = _hooks(requests)
+    _gunicorn.add_hooks(worker.cfg, begin, end, debug=_gunicorn.logs_debug(worker.log))
 
 
-class Hooks:
-    """The two hooks. Called from whatever thread or greenlet handles the request."""
+def _hooks(requests: Requests) -> tuple[_gunicorn.Hook, _gunicorn.Hook]:
+    """The two hooks. To be called from whatever thread or greenlet handles the request.
 
-    def __init__(self, requests: Requests) -> None:
-        self._requests = requests
-        self._begin, self._end = requests.begin, requests.end
-        self._traced = exemplars.TRACING in sys.modules
-        self._excluded = requests.excluded
+    They hold what they need themselves: a name of a function around is found sooner than an
+    attribute that is called.
+    """
+    requests_begin, requests_end, excluded = requests.begin, requests.end, requests.excluded
+    traced = exemplars.TRACING in sys.modules
 
-    def pre_request(self, worker: Any, req: Any) -> None:
+    def pre_request(worker: Any, req: Any) -> None:
         """A request has been read up to its body."""
         try:
-            if self._excluded is not None and self._excluded(req.path):
+            if excluded is not None and excluded(req.path):
                 return
             reader: Any = getattr(req.body, "reader", None)
             # A LengthReader counts what it has asked for, also if the client leaves before that.
             if type(reader) is not LengthReader or reader.length:
                 reader = sizes.counted(req)
-            self._begin()
+            requests_begin()
             req._gunicorn_prometheus = perf_counter(), reader, reader.length
         except Exception as error:  # noqa: BLE001  the border to the request; counted and logged
-            self._requests.trouble(error)
+            requests.trouble(error)
 
-    def post_request(self, worker: Any, req: Any, environ: Any, resp: Any) -> None:
+    def post_request(worker: Any, req: Any, environ: Any, resp: Any) -> None:
         """The request is answered, failed or abandoned."""
         try:
             started, reader, length = req._gunicorn_prometheus
@@ -70,13 +69,15 @@ class Hooks:
             if type(reader) is not LengthReader:
                 sent += reader.sent
             read = length - reader.length
-            if self._traced and (trace := getattr(req, "_gunicorn_prometheus_trace", None)):
+            if traced and (trace := getattr(req, "_gunicorn_prometheus_trace", None)):
                 environ.setdefault(exemplars.TRACE, trace)
         except Exception as error:  # noqa: BLE001  the border to the request; counted and logged
-            self._requests.abandon()
-            self._requests.trouble(error)
+            requests.abandon()
+            requests.trouble(error)
             return
-        self._end(req.method, req.path, status, started, read, sent, environ, failure)
+        requests_end(req.method, req.path, status, started, read, sent, environ, failure)
+
+    return pre_request, post_request
 
 
 def _failure(error: BaseException, resp: Any) -> tuple[BaseException, int]:

@@ -53,11 +53,11 @@ class Lifecycle:
     def __init__(self, worker: Any, recorder: Recorder) -> None:
         self._worker = worker
         self._recorder = recorder
-        self._next_tick = 0.0
+        #: What the monotonic clock will say when there is something to record again.
+        self.next_tick = 0.0
         self._state = ""
+        self._wanted_state = "running"
         self._complained = False
-        #: State to be recorded; set by signal handlers, which must not record themselves.
-        self.wanted_state = "running"
         #: Whether a signal has asked the worker to end.
         self.signalled = False
         recorder.bind("worker")
@@ -87,19 +87,25 @@ class Lifecycle:
 
         def notify_and_tick() -> None:
             notify()
-            if monotonic() >= self._next_tick or self.wanted_state is not self._state:
+            if monotonic() >= self.next_tick:
                 self.tick()
 
         self._worker.notify = notify_and_tick
 
+    def enter(self, state: str) -> None:
+        """A signal asks for another state. Its handler must not record: the next heartbeat does."""
+        self.signalled = True
+        self._wanted_state = state
+        self.next_tick = 0.0
+
     def tick(self) -> None:
         """Record what has changed, and mend what can be mended."""
-        self._next_tick = time.monotonic() + _TICK_SECONDS
+        self.next_tick = time.monotonic() + _TICK_SECONDS
         try:
             self._recorder.tick()
             self._set(catalogue.WORKER_HEARTBEAT, {}, time.time())
-            if self.wanted_state != self._state:
-                self._state = self.wanted_state
+            if self._wanted_state != self._state:
+                self._state = self._wanted_state
                 self._set(catalogue.WORKER_STATE, {"state": self._state}, time.time())
         except Exception as error:
             if not self._complained:
@@ -121,7 +127,7 @@ class Lifecycle:
                 self._recorder.note(exit="max_requests")
             elif worker.reloader is not None and not self.signalled:
                 self._recorder.note(exit="reload")
-            self.wanted_state = "stopped"
+            self._wanted_state = "stopped"
             self.tick()
         except Exception:
             log.exception("a worker's end could not be recorded")

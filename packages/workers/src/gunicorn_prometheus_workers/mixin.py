@@ -95,5 +95,4 @@ class PrometheusMixin:
     def _enter(self, state: str) -> None:
         """Note a new state after a signal; it is recorded with the next heartbeat."""
         if self._lifecycle is not None:
-            self._lifecycle.signalled = True
-            self._lifecycle.wanted_state = state
+            self._lifecycle.enter(state)

@@ -85,8 +85,18 @@ class QueueTimes:
         self._skewed_page, self._skewed_at = skewed.page, skewed.at[0]
         self._lock = recorder.lock
 
-    def observe(self, stamp: str, elapsed: float) -> None:
-        """Count a request whose header says ``stamp`` and that was read ``elapsed`` s ago."""
+    def observe(self, context: Context, elapsed: float) -> None:
+        """Count a request that was read ``elapsed`` s ago, if a proxy says when it took it."""
+        # Most requests say nothing of it, and end here.
+        if (
+            "HTTP_X_REQUEST_START" not in context
+            and "HTTP_X_QUEUE_START" not in context
+            and "headers" not in context
+        ):
+            return
+        stamp = stamp_of(context)
+        if stamp is None:
+            return
         sent = parse(stamp)
         if sent is None:
             return

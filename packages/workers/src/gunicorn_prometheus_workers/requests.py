@@ -19,10 +19,11 @@ from .counters import Counters, Failures, known, single
 from .exemplars import Exemplars
 from .labels import OTHER, Endpoints, excluding, method_label
 from .natively import NativeDurations
-from .queueing import Distribution, QueueTimes, stamp_of
+from .queueing import Distribution, QueueTimes
 from .routing import ERROR, Context, Resolver, Routes, everywhere, unknown
 
-_BYTES = catalogue.SIZE_BYTES
+#: As integers, which compare faster with numbers of bytes.
+_BYTES = tuple(map(int, catalogue.SIZE_BYTES))
 #: What the documents of other servers call a request whose client went away unanswered.
 CLIENT_GONE = 499
 
@@ -38,7 +39,6 @@ class Requests:
     def __init__(self, recorder: Recorder, settings: Settings) -> None:
         self._recorder = recorder
         self._lock = recorder.lock
-        self._acquire, self._release = recorder.lock.acquire, recorder.lock.release
         self._duration = _with_bounds(settings.duration_buckets)
         self._seconds = self._duration.buckets
         self._endpoints = Endpoints(
@@ -55,13 +55,14 @@ class Requests:
         self._queue = QueueTimes(recorder) if settings.queue_time else None
         self._exemplars = Exemplars(recorder) if settings.exemplars else None
         self._native = NativeDurations(recorder) if settings.native_histograms else None
-        self._detailed = settings.exemplars or settings.native_histograms
         #: Tells of a path whether its requests are not to be recorded; None if all are.
         self.excluded = excluding(settings.excluded_paths)
         #: By method, route or path, and status as they come, for those that are their own labels.
         self._rows: dict[tuple[str, str, int], _Row] = {}
         gauge = single(recorder, "gauge_liveall", catalogue.WORKER_IN_PROGRESS)
-        self._in_progress = gauge.page, gauge.at[0]
+        #: The lock's two ends, and the cell of the requests in progress. One tuple, since all
+        #: requests unpack it: what is called as an attribute is looked for in the class first.
+        self._held = recorder.lock.acquire, recorder.lock.release, gauge.page, gauge.at[0]
         self._folded = single(recorder, "counter", catalogue.EXPORTER_FOLDED, label="endpoint")
 
     def application_loaded(self) -> None:
@@ -71,14 +72,14 @@ class Requests:
 
     def begin(self) -> None:
         """A request has been read up to its body; it is in progress from now on. Never raises."""
-        page, at = self._in_progress
-        self._acquire()
+        acquire, release, gauge, at = self._held
+        acquire()
         try:
-            page.view[at] += 1.0
+            gauge.view[at] += 1.0
         except Exception as error:  # noqa: BLE001  the border to the request; counted and logged
             self.trouble(error)
         finally:
-            self._release()
+            release()
 
     def end(
         self,
@@ -103,14 +104,6 @@ class Requests:
         except Exception as defect:  # noqa: BLE001  the border to the request; counted and logged
             self.trouble(defect)
             route = None
-        # The request itself comes last: whoever sees it counted sees all of it.
-        if self._queue is not None:
-            try:
-                stamp = stamp_of(context)
-                if stamp is not None:
-                    self._queue.observe(stamp, elapsed)
-            except Exception as defect:  # noqa: BLE001  the border to the request; counted and logged
-                self.trouble(defect)
         if error is not None or status >= 500:
             # What the framework has answered came first, if its answer failed as well.
             kind = context.get(ERROR) or (None if error is None else type(error))
@@ -121,23 +114,33 @@ class Requests:
             if row is None:
                 row = self._row(method, path, status, route)
             page, duration_sum, durations, read_sum, reads, sent_sum, sents = row
-            gauge, at = self._in_progress
             bucket = durations[bisect_left(self._seconds, elapsed)]
-            if self._detailed:
-                self._detail(bucket, duration_sum, elapsed, started, context)
-            self._acquire()
+            try:
+                if self._queue is not None:
+                    self._queue.observe(context, elapsed)
+                if self._native is not None:
+                    self._native.observe(duration_sum, elapsed)
+                if self._exemplars is not None:
+                    self._exemplars.observe(bucket, elapsed, started, context)
+            except Exception as defect:  # noqa: BLE001  the border to the request; counted and logged
+                self.trouble(defect)
+            # The request itself comes last: whoever sees it counted sees all of it.
+            acquire, release, gauge, at = self._held
+            acquire()
             try:
                 gauge.view[at] -= 1.0
                 view = page.view
                 if read:
                     view[read_sum] += read
+                    view[reads[bisect_left(_BYTES, read)]] += 1.0
+                else:
+                    view[reads[0]] += 1.0
                 view[sent_sum] += sent
-                view[reads[bisect_left(_BYTES, read)]] += 1.0
                 view[sents[bisect_left(_BYTES, sent)]] += 1.0
                 view[duration_sum] += elapsed
                 view[bucket] += 1.0
             finally:
-                self._release()
+                release()
         except Exception as defect:  # noqa: BLE001  the border to the request; counted and logged
             self.abandon()
             self.trouble(defect)
@@ -156,9 +159,9 @@ class Requests:
 
     def abandon(self) -> None:
         """A request that has begun ends, and no more can be said of it."""
-        page, at = self._in_progress
+        _, _, gauge, at = self._held
         with self._lock:
-            page.view[at] -= 1.0
+            gauge.view[at] -= 1.0
 
     def failed(
         self, method: str, path: str, status: int, error: BaseException, context: Context
@@ -219,17 +222,6 @@ class Requests:
             self.trouble(defect)
             route = None
         self._failures.count(family, method, path, status, type(error), route)
-
-    def _detail(
-        self, bucket: int, duration_sum: int, elapsed: float, started: float, context: Context
-    ) -> None:
-        try:
-            if self._native is not None:
-                self._native.observe(duration_sum, elapsed)
-            if self._exemplars is not None:
-                self._exemplars.observe(bucket, elapsed, started + elapsed, context)
-        except Exception as defect:  # noqa: BLE001  the border to the request; counted and logged
-            self.trouble(defect)
 
     def _row(self, method: str, path: str, status: int, route: str | None) -> _Row:
         method_text = method_label(method)
