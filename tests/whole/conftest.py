@@ -449,7 +449,7 @@ class Client:
     def more(self, number: int) -> None:
         """Wait until that many further requests have been answered."""
         target = self.total + number
-        wait_for(lambda: self.errors or self.total >= target, f"{number} more answers", 120)
+        wait_for(lambda: self.errors or self.total >= target, f"{number} more answers", 300)
         assert not self.errors, self.errors[:3]
 
     def _enter(self, state: str) -> None:

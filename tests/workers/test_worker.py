@@ -286,6 +286,24 @@ def test_a_class_of_ours_is_a_worker_of_gunicorns(ours, theirs):
     assert issubclass(ours, theirs)
 
 
+def test_setup_of_the_class_freezes_what_is_loaded_and_nothing_later():
+    code = """
+import gc
+from gunicorn_prometheus_workers.sync import PrometheusWorker
+assert not gc.get_freeze_count()
+PrometheusWorker.setup()
+frozen = gc.get_freeze_count()
+assert frozen > len(gc.get_objects()), (frozen, len(gc.get_objects()))
+class Application: pass
+one = Application(); one.itself = one
+PrometheusWorker.setup()
+assert gc.get_freeze_count() <= frozen
+del one
+assert gc.collect() > 0
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_importing_changes_nothing_and_opens_nothing():
     code = """
 import importlib, logging, os, pkgutil, threading
