@@ -290,7 +290,7 @@ def test_setup_of_the_class_freezes_what_is_loaded_and_nothing_later():
     code = """
 import gc
 from gunicorn_prometheus_workers.sync import PrometheusWorker
-assert not gc.get_freeze_count()
+assert gc.get_freeze_count() < 1000  # Python 3.12 freezes some itself
 PrometheusWorker.setup()
 frozen = gc.get_freeze_count()
 assert frozen > len(gc.get_objects()), (frozen, len(gc.get_objects()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import time
@@ -29,9 +30,13 @@ def prepare_master(instrument: Callable[[Any], Any] | None = None) -> None:
         plugins.load(plugins.STORAGE, "mmap")().activate()
     if plugins.find(plugins.MASTER, "default") is not None:
         plugins.load(plugins.MASTER, "default")(instrument)
-    if not gc.get_freeze_count():
-        # Our modules outlive every worker: none of its collections has to look through them.
-        gc.freeze()
+    _freeze_what_is_loaded()
+
+
+@functools.cache
+def _freeze_what_is_loaded() -> None:
+    """Once: what is loaded by now outlives every worker, so that none has to look through it."""
+    gc.freeze()
 
 
 def _recorder() -> Recorder | None:
