@@ -36,12 +36,8 @@ def _patch() -> None:
 
     Eventlet turns the locks that exist into locks of greenlets, and complains
     of those it can't turn, which ours is among. It looks for them among the
-    objects that the garbage collector sees.
+    objects that the garbage collector sees, which this process has none of yet
+    that it was not forked with.
     """
-    frozen_before = gc.get_freeze_count()
     gc.freeze()
-    try:
-        eventlet.monkey_patch()
-    finally:
-        if not frozen_before:
-            gc.unfreeze()
+    eventlet.monkey_patch()
