@@ -24,7 +24,8 @@ __all__ = [
     "load_yaml_config",
 ]
 
-_GUNICORN = {"workers": 1, "timeout": 30, "keepalive": 2}
+#: What these are where they are not set: earlier versions had defaults for them.
+_GUNICORN = {"gunicorn_workers": 1, "gunicorn_timeout": 30, "gunicorn_keepalive": 2}
 
 
 class ExporterConfig:
@@ -40,12 +41,8 @@ class ExporterConfig:
         own = name.removeprefix("prometheus_")
         if own not in DECLARATIONS:
             raise AttributeError(f"{name!r} is not a setting")
-        return getattr(self._settings, own)
-
-    @property
-    def gunicorn_workers(self) -> int:
-        """``GUNICORN_WORKERS``."""
-        return self._settings.gunicorn_workers or _GUNICORN["workers"]
+        value = getattr(self._settings, own)
+        return _GUNICORN.get(own) if value is None else value
 
     @property
     def prometheus_ssl_enabled(self) -> bool:
@@ -55,11 +52,7 @@ class ExporterConfig:
 
     def get_gunicorn_config(self) -> dict[str, Any]:
         """``workers``, ``timeout`` and ``keepalive``."""
-        given = {name: getattr(self._settings, f"gunicorn_{name}") for name in _GUNICORN}
-        return {
-            name: otherwise if (value := given[name]) is None else value
-            for name, otherwise in _GUNICORN.items()
-        }
+        return {name.removeprefix("gunicorn_"): getattr(self, name) for name in _GUNICORN}
 
     def get_prometheus_config(self) -> dict[str, Any]:
         """``bind_address``, ``port`` and ``multiproc_dir``."""

@@ -249,6 +249,7 @@ def test_no_secret_is_in_what_is_said(file):
 
 def test_a_port_that_kubernetes_has_set_for_a_service_counts_as_not_set():
     assert load({"REDIS_PORT": "tcp://10.96.0.12:6379"}).redis_port == 6379
+    assert load({"PROMETHEUS_METRICS_PORT": "tcp://10.96.0.13:80"}).metrics_port == 9091
 
 
 # Which storage

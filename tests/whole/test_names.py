@@ -45,6 +45,7 @@ def test_the_settings_have_the_names_of_earlier_versions(monkeypatch):
     assert config.prometheus_multiproc_dir is None
     assert config.prometheus_ssl_enabled is True
     assert (config.gunicorn_workers, config.redis_port, config.redis_enabled) == (1, 6379, False)
+    assert (config.gunicorn_timeout, config.gunicorn_keepalive) == (30, 2)
     assert config.get_gunicorn_config() == {"workers": 1, "timeout": 30, "keepalive": 2}
     assert config.get_prometheus_config()["port"] == 9092
     assert config.validate()

@@ -19,7 +19,8 @@ from .settings import DECLARATIONS, OWN, ROOT, Declaration, Origin, Settings, de
 #: Variable with the path of the YAML file.
 FILE_VARIABLE = "GUNICORN_PROMETHEUS_CONFIG"
 _IN_THE_ENVIRONMENT = "from the environment"
-#: In Kubernetes a service named redis makes REDIS_PORT begin so, in every pod beside it.
+#: In Kubernetes a service named redis makes REDIS_PORT begin so, in every pod beside it, and one
+#: named prometheus-metrics PROMETHEUS_METRICS_PORT.
 #: https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables
 _OF_A_SERVICE = "tcp://"
 
@@ -30,8 +31,8 @@ def load(environ: Mapping[str, str] | None = None, path: str | None = None) -> S
     """Read the settings from the environment and from the YAML file that it or ``path`` names.
 
     A variable that is set but empty counts as not set, as container manifests
-    leave them; so does a ``REDIS_PORT`` that is not meant for us. Of storage backends only the
-    chosen one is loaded, and only if it isn't ours, for the settings it declares itself. Raises
+    leave them; so does a port that is not meant for us but is a service's. Of storage backends only
+    the chosen one is loaded, and only if it isn't ours, for the settings it declares itself. Raises
     :class:`~gunicorn_prometheus_core.errors.SettingsError`, and
     :class:`~gunicorn_prometheus_core.errors.MissingPart` for a backend that can't be used.
     """
@@ -64,7 +65,7 @@ def _take(
     variables = {
         name: _Given(name, text, _IN_THE_ENVIRONMENT)
         for name, text in environ.items()
-        if text.strip() and not (name == "REDIS_PORT" and text.startswith(_OF_A_SERVICE))
+        if text.strip() and not (name.endswith("_PORT") and text.startswith(_OF_A_SERVICE))
     }
     for name, declared in declarations.items():
         given = _given(declared, variables, declared.variable, "_FILE")
