@@ -156,8 +156,11 @@ CASES = [
 ]
 
 
-#: Such of TLS, which nobody but a server and `doctor` cares about. {cert}, {key} and {ca} are good.
-TLS_CASES = [
+#: Such of TLS and sidecars, which nobody but a server and `doctor` cares about. {cert}, {key} and
+#: {ca} are good.
+SERVER_CASES = [
+    (environment(SIDECAR_MODE="true"), "SIDECAR_MODE='true'", "set PROMETHEUS_MULTIPROC_DIR to"),
+    (document("exporter: {sidecar: {mode: true}}"), "exporter.sidecar.mode='true'", "set PROMETH"),
     (environment(PROMETHEUS_SSL_CERTFILE="/nowhere.pem"), "='/nowhere.pem'", "No such file"),
     (environment(PROMETHEUS_SSL_CERTFILE="{key}"), "PROMETHEUS_SSL_CERTFILE=", "no certificate in"),
     (environment(PROMETHEUS_SSL_CERTFILE="{ca}"), "PROMETHEUS_SSL_CERTFILE=", "no private key in"),
@@ -264,7 +267,7 @@ def inherited(**variables):
 @pytest.mark.parametrize(
     ("case", "command"),
     [
-        *((case, "doctor") for case in (*CASES, *TLS_CASES)),
+        *((case, "doctor") for case in (*CASES, *SERVER_CASES)),
         *((case, "get") for case in CASES[::10]),
     ],
     indirect=["case"],
@@ -285,7 +288,7 @@ def test_at_the_command_line(case, command):
         assert word in line
 
 
-@pytest.mark.parametrize("case", [*CASES[::5], *TLS_CASES], indirect=True, ids=itertools.count())
+@pytest.mark.parametrize("case", [*CASES[::5], *SERVER_CASES], indirect=True, ids=itertools.count())
 def test_under_gunicorn(case, server, tmp_path):
     variables, path, words = case
     options = ["-w", "1"]

@@ -51,6 +51,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     Raises SettingsError for what no server would start with.
     """
     plugins.backend(settings)
+    configuration.check_sidecar(settings)
     if plugins.find(plugins.SERVER, "check") is not None:
         plugins.load(plugins.SERVER, "check")(settings)
     output.heading("Settings")
@@ -141,12 +142,6 @@ def _look_at_names(settings: Settings) -> Iterator[Finding]:
 def _look_at_directory(settings: Settings) -> Iterator[Finding]:
     """Where the pages are."""
     if settings.multiproc_dir is None:
-        if settings.sidecar_mode and settings.storage == "mmap":
-            yield Finding(
-                "wrong",
-                f"{settings.said('sidecar_mode')}: a sidecar would not find these metrics",
-                "set PROMETHEUS_MULTIPROC_DIR to a directory that it shares",
-            )
         yield Finding("fine", "pages: in a private directory of each server")
         return
     path = os.path.abspath(settings.multiproc_dir)

@@ -131,6 +131,16 @@ def in_force() -> Settings:
     return _in_force or load()
 
 
+def check_sidecar(settings: Settings) -> None:
+    """Raise SettingsError where a server leaves its metrics to a sidecar that can't find them."""
+    if settings.sidecar_mode and settings.storage == "mmap" and settings.multiproc_dir is None:
+        raise SettingsError(
+            f"{settings.said('sidecar_mode')}: a sidecar would not find these metrics; set "
+            "PROMETHEUS_MULTIPROC_DIR to a directory that it shares, or use a storage that "
+            "hosts share"
+        )
+
+
 class _Given(NamedTuple):
     """A text as it is given, before it is known whether it can be used."""
 

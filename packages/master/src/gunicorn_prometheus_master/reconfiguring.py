@@ -54,12 +54,7 @@ def scheme(settings: Settings) -> str:
 def _checked(settings: Settings, uid: int, gid: int) -> Settings:
     """Settings that every part of this server can work with."""
     plugins.backend(settings)
-    if settings.sidecar_mode and settings.storage == "mmap" and settings.multiproc_dir is None:
-        raise SettingsError(
-            f"{settings.said('sidecar_mode')}: a sidecar would not find these metrics; set "
-            "PROMETHEUS_MULTIPROC_DIR to a directory that it shares, or use a storage that "
-            "hosts share"
-        )
+    configuration.check_sidecar(settings)
     if not settings.sidecar_mode:
         # With the rights of the process that will serve: a key that only root can read is no use.
         with identity.acting_as(uid, gid):
