@@ -106,9 +106,9 @@ class Connection:
         self._end_tls()
         with contextlib.suppress(OSError, TooSlow):
             socket.socket.shutdown(self._sock, socket.SHUT_WR)
-            while self._loop.time() < self._deadline and await self._done(
-                socket.socket.recv, self._sock, _CHUNK
-            ):
+            while await self._done(socket.socket.recv, self._sock, _CHUNK):
+                if self._loop.time() > self._deadline:
+                    break
                 await let_others()
 
     def close(self) -> None:
