@@ -10,10 +10,12 @@ import time
 
 import pytest
 
-from gunicorn_prometheus_core import listening
+from gunicorn_prometheus_core import configuration, listening, plugins
+from gunicorn_prometheus_core.errors import SettingsError
 from gunicorn_prometheus_core.listening import Address
 from gunicorn_prometheus_core.settings import Settings
 from gunicorn_prometheus_master import exporter as exporter_module
+from gunicorn_prometheus_master import reconfiguring
 
 NOBODY = 65534
 
@@ -90,6 +92,41 @@ def test_where_another_address_cannot_be_had_the_endpoint_stays(
     (error,) = [record for record in logged if record.levelname == "ERROR"]
     assert error.getMessage().endswith("it stays where it is")
     assert counts.bind_failures == 1
+
+
+@pytest.mark.usefixtures("server")
+def test_where_another_address_could_not_be_served_the_endpoint_stays(
+    make_exporter, facts, logged, counts, monkeypatch, until
+):
+    """A certificate can be replaced between its being checked and its being used."""
+    exporter = make_exporter()
+    exporter.tend()
+    first = facts()["pid"]
+
+    def scheme(settings):
+        raise SettingsError("no key")
+
+    monkeypatch.setattr(reconfiguring, "scheme", scheme)
+    exporter.reconfigure(Settings(bind_address="127.0.0.2"))
+    until(lambda: exporter.tend() or exporter.pid not in (0, first))
+    assert facts()["pid"] == exporter.pid
+    (error,) = [record for record in logged if record.levelname == "ERROR"]
+    assert error.getMessage().endswith("no key; it stays where it is")
+    assert counts.bind_failures == 1
+
+
+def test_a_reload_checks_what_will_be_in_force(monkeypatch, logged):
+    """A server that serves metrics goes on to, whatever a reload says of sidecars."""
+    checked = []
+    monkeypatch.setattr(reconfiguring, "scheme", checked.append)
+    monkeypatch.setattr(configuration, "put_in_force", checked.append)
+    monkeypatch.setattr(plugins, "backend", checked.append)
+    monkeypatch.setenv("SIDECAR_MODE", "true")
+    before = Settings()
+    after = reconfiguring.again(before, os.geteuid(), os.getegid())
+    assert not after.sidecar_mode
+    assert checked == [after, after, after]
+    assert [record.levelname for record in logged] == ["WARNING"]
 
 
 # Starting

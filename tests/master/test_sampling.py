@@ -7,7 +7,10 @@ import pytest
 
 from gunicorn_prometheus_core import catalogue as c
 from gunicorn_prometheus_core.storage import Process
+from gunicorn_prometheus_master import identity
 from gunicorn_prometheus_master.sampling import ProcessCollector
+
+NOBODY = 65534
 
 
 def worker(pid, number="0", started=None, alive=True, role="worker"):
@@ -30,6 +33,23 @@ def test_memory_threads_and_descriptors_of_a_worker(child):
     assert found[c.WORKER_THREADS.name] == {"7": 1}
     assert found[c.WORKER_OPEN_FDS.name] == {"7": process.num_fds()}
     assert found[c.WORKER_CPU.name].keys() == {"7"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="changing users takes root")
+def test_of_a_worker_that_has_changed_its_user_that_user_sees_all_but_descriptors(child, until):
+    def change_user():
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+        signal.pause()
+
+    pid = child(change_user)
+    until(lambda: psutil.Process(pid).uids().real == NOBODY)
+    with identity.acting_as(NOBODY, NOBODY):
+        found = sample(ProcessCollector(), worker(pid))
+    assert {name for name, values in found.items() if values} == {
+        family.name for family in (c.WORKER_MEMORY, c.WORKER_CPU, c.WORKER_THREADS)
+    }
 
 
 def test_cpu_use_is_that_since_the_scrape_before(child, until):

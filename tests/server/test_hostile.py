@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
@@ -288,6 +289,52 @@ def test_requests_that_were_sent_ahead_are_answered_in_order(either):
                         length = int(line.split()[1])
                 file.read(length)
     assert found == [b"200", b"404", b"200"]
+
+
+def test_who_sends_requests_ahead_without_end_holds_up_nobody(either, until):
+    server = either()
+    requests = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n" * 500
+    waits = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+    ended = threading.Event()
+
+    def flood(sock):
+        rest = b""
+        while not ended.is_set():
+            # There is always one more to be answered, and answers are taken.
+            with contextlib.suppress(*waits):
+                rest = rest or requests
+                rest = rest[sock.send(rest) :]
+            with contextlib.suppress(*waits):
+                assert sock.recv(1 << 20)
+
+    with server.connect() as sock, ThreadPoolExecutor() as pool:
+        sock.setblocking(False)
+        flooding = pool.submit(flood, sock)
+        try:
+            with Scraper(server) as scraper:
+                scraper.more(10, until)
+        finally:
+            ended.set()
+        flooding.result()
+
+
+def test_what_a_broken_request_says_is_not_repeated(either, until):
+    server = either()
+    broken = b"GET /metrics HTTP/1.1\r\nHost: x\r\nAuthorization : Basic c2VjcmV0\r\n\r\n"
+    with server.connect() as sock:
+        assert answer_to(sock, [broken]).endswith(b"\r\n\r\nillegal header line\n")
+    until(lambda: "(illegal header line)" in server.log)
+    assert "c2VjcmV0" not in server.log
+
+
+def test_a_request_behind_chunks_is_not_answered(either):
+    server = either()
+    head = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n"
+    first = head + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    with server.connect() as sock:
+        received = answer_to(sock, [first + head + b"\r\n"])
+    assert received.count(b"HTTP/1.1 200 ") == 1
+    assert b"connection: close\r\n" in received
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,13 @@ def test_where_it_cannot_start_it_says_why_and_ends_with_status_1(run, tmp_path,
     assert "Traceback" not in said
 
 
+def test_a_module_in_the_working_directory_takes_no_name_of_ours(run, tmp_path):
+    for name in ("argparse", "h11", "queue", "secrets", "status", "yaml"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(9)")
+    status, said = run("--help", PYTHONSAFEPATH="1")
+    assert (status, said.partition(" ")[0]) == (0, "usage:")
+
+
 def test_importing_changes_nothing_and_does_not_load_the_application(tmp_path):
     done = subprocess.run(
         [

@@ -90,6 +90,17 @@ def test_certificates_can_stand_in_the_file(certificates):
     assert read.files == (str(path),)
 
 
+def test_a_text_between_certificates_can_be_in_any_language(certificates):
+    path = certificates.folder / "clients.crt"
+    path.write_text(f"# Autorité de Größe\n{path.read_text()}", encoding="utf-8")
+    settings = Settings(
+        ssl_certfile=str(certificates.folder / "both.pem"),
+        ssl_client_cafile=str(path),
+        ssl_client_auth_required=True,
+    )
+    assert access.read(settings).context.get_ca_certs()
+
+
 @pytest.mark.parametrize(("key", "why"), [("key", "no private key"), ("x" * 100_000, "")])
 def test_a_key_in_the_file_that_cannot_be_used_is_not_shown(certificates, key, why):
     path = certificates.folder / "inline.yml"

@@ -58,7 +58,9 @@ def download(environ, start_response):
 
 
 def fail(environ, start_response):
-    raise LookupError("as asked")
+    """With an exception of the class that is asked for, or else a LookupError."""
+    name = environ["QUERY_STRING"]
+    raise (type(name, (LookupError,), {}) if name else LookupError)("as asked")
 
 
 def stream(environ, start_response):

@@ -21,6 +21,8 @@ from playwright.sync_api import Error, expect, sync_playwright
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 SIZES = {"phone": (375, 812), "tablet": (820, 1100), "desktop": (1280, 800)}
 SECOND = 1000
+#: Of a class of exceptions.
+LONG_NAME = "PaymentProviderIsTemporarilyUnavailableForThisCurrencyError"
 
 
 @pytest.fixture(scope="module")
@@ -294,6 +296,8 @@ def test_it_fits_and_is_accessible(server, load, look, scheme, size):
     page = look(gunicorn, viewport={"width": width, "height": height}, color_scheme=scheme)
     with load(gunicorn) as client:
         client.more(50)
+    assert gunicorn.get(f"/fail-{'at-length' * 10}?{LONG_NAME}")[0] == 500
+    expect(page.locator("#exceptions")).to_contain_text(LONG_NAME)
     os.kill(gunicorn.workers()[0], signal.SIGKILL)
     expect(page.locator("#problems")).to_contain_text("was killed")
     assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import urllib.request
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect, sync_playwright
 
 
 @pytest.fixture
@@ -19,6 +22,29 @@ def status_of(gunicorn):
     url = f"http://{gunicorn.host}:{gunicorn.metrics_port}/api/v1/status"
     with urllib.request.urlopen(url, timeout=30) as answer:
         return json.load(answer)
+
+
+def test_workers_stand_below_the_names_of_their_hosts(server, environment):
+    names = [f"checkout-web-6f7d8c9b5d-{pod}" for pod in ("7hjvn", "x2k9q")]
+    gunicorn, _ = (
+        server("-w", "2", **environment, GUNICORN_PROMETHEUS_INSTANCE=name).start()
+        for name in names
+    )
+    gunicorn.wait_counted("gunicorn_workers", 4)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium") or "/usr/bin/chromium", args=["--no-sandbox"]
+        )
+        page = browser.new_page(viewport={"width": 375, "height": 812})
+        page.goto(f"http://127.0.0.1:{gunicorn.metrics_port}/")
+        heads = page.locator("#workers tbody").get_by_role("rowheader")
+        expect(heads).to_have_count(6, timeout=20_000)
+        said = heads.all_inner_texts()
+        assert page.evaluate("document.documentElement.scrollWidth") == 375
+        assert Axe().run(page).violations_count == 0
+        browser.close()
+    assert [text.rpartition("-")[0] for text in said[::3]] == names
+    assert said[1:3] == said[4:] == ["0", "1"]
 
 
 def test_the_workers_of_all_hosts_are_there_each_under_its_own(

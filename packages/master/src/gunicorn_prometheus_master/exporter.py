@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gunicorn_prometheus_core import listening, plugins
+from gunicorn_prometheus_core.errors import SettingsError
 from gunicorn_prometheus_core.listening import Address
 from gunicorn_prometheus_core.logs import log
 from gunicorn_prometheus_core.settings import Settings
@@ -161,10 +162,11 @@ class Exporter:
     def _bind(self) -> Sequence[socket.socket]:
         """Have a socket for each of our addresses; gives those that are no longer wanted."""
         settings, before = self._settings, self._sockets
-        scheme = reconfiguring.scheme(settings)
         try:
+            # Its files can have changed since they were checked.
+            scheme = reconfiguring.scheme(settings)
             self._sockets = listening.listen(_addresses(settings), before)
-        except OSError as error:
+        except (OSError, SettingsError) as error:
             self._on_bind_failure()
             self._settled = bool(before)
             self._complain(

@@ -29,18 +29,23 @@ def again(before: Settings, uid: int, gid: int) -> Settings | None:
     which is logged; then all of them stay.
     """
     try:
-        settings = _checked(configuration.load(), uid, gid)
+        settings = _checked(_kept(before, configuration.load()), uid, gid)
     except (SettingsError, MissingPart) as error:
         log.error("%s; the settings stay as they were", error)
         return None
     except Exception:
         log.exception("the settings could not be read again; they stay as they were")
         return None
+    configuration.put_in_force(settings)
+    return settings
+
+
+def _kept(before: Settings, settings: Settings) -> Settings:
+    """The settings with what can't change as it was, which is logged."""
     for name, declared in DECLARATIONS.items():
         if declared.fixed and getattr(settings, name) != getattr(before, name):
             log.warning("%s takes effect when the server is restarted", settings.said(name))
             settings = replace(settings, **{name: getattr(before, name)})
-    configuration.put_in_force(settings)
     return settings
 
 

@@ -6,12 +6,14 @@ worker is measured as well as a busy one.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 
 import psutil
 from prometheus_client import Metric
 
 from gunicorn_prometheus_core import catalogue
+from gunicorn_prometheus_core.catalogue import Family
 from gunicorn_prometheus_core.storage import Process
 
 _FAMILIES = (
@@ -47,7 +49,7 @@ class ProcessCollector:
             except psutil.Error:
                 continue
             seen[identity] = sampled
-            for family, value in zip(_FAMILIES, values, strict=True):
+            for family, value in values.items():
                 metrics[family.name].add_sample(family.name, {"worker_id": process.number}, value)
         # CPU use is measured since the sample before, so the objects are kept.
         self._seen = seen
@@ -68,11 +70,15 @@ def _process(pid: int, started: float) -> psutil.Process | None:
     return process if process.create_time() <= started + 1.0 else None
 
 
-def _measure(process: psutil.Process) -> tuple[float, float, float, float]:
+def _measure(process: psutil.Process) -> dict[Family, float]:
     with process.oneshot():
-        return (
-            process.memory_info().rss,
-            process.cpu_percent(),
-            process.num_threads(),
-            process.num_fds(),
-        )
+        values: dict[Family, float] = {
+            catalogue.WORKER_MEMORY: process.memory_info().rss,
+            catalogue.WORKER_CPU: process.cpu_percent(),
+            catalogue.WORKER_THREADS: process.num_threads(),
+        }
+        # A worker of a master that is root has changed its user, and of such a process nobody but
+        # root sees the descriptors: https://man7.org/linux/man-pages/man2/PR_SET_DUMPABLE.2const.html
+        with contextlib.suppress(psutil.AccessDenied):
+            values[catalogue.WORKER_OPEN_FDS] = process.num_fds()
+        return values

@@ -7,11 +7,17 @@ before Gunicorn 26.1 a child that ends with 3 or 4 would stop the server.
 
 from __future__ import annotations
 
+import os
+import sys
+
+# On Python before 3.11, which doesn't know PYTHONSAFEPATH, leave the working directory out. Before
+# anything else is imported: a module of the application must not take a name of ours.
+if __name__ == "__main__" and sys.version_info < (3, 11) and os.environ.get("PYTHONSAFEPATH"):
+    sys.path.pop(0)
+
 import argparse
 import contextlib
-import os
 import socket
-import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -95,7 +101,4 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    # On Python before 3.11, which doesn't know PYTHONSAFEPATH, leave the working directory out.
-    if sys.version_info < (3, 11) and os.environ.get("PYTHONSAFEPATH") and sys.path:
-        sys.path.pop(0)
     sys.exit(main())

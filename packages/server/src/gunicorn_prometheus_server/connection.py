@@ -107,7 +107,9 @@ class Connection:
         with contextlib.suppress(OSError, TooSlow):
             socket.socket.shutdown(self._sock, socket.SHUT_WR)
             while await self._done(socket.socket.recv, self._sock, _CHUNK):
-                pass
+                if self._loop.time() > self._deadline:
+                    break
+                await let_others()
 
     def close(self) -> None:
         """Close it. Never waits."""
@@ -143,6 +145,11 @@ class Connection:
             expire.cancel()
             self._loop.remove_reader(self._fd)
             self._loop.remove_writer(self._fd)
+
+
+async def let_others() -> None:
+    """Give everybody else a turn, which who never has to wait for a socket doesn't otherwise."""
+    await asyncio.sleep(0)
 
 
 async def accept(listener: socket.socket) -> socket.socket:

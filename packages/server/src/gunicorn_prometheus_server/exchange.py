@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from urllib.parse import unquote
 
 import h11
 
-from .connection import Connection
+from .connection import Connection, let_others
 
 Headers = list[tuple[bytes, bytes]]
 #: Status, headers, body.
@@ -27,6 +28,8 @@ _MOST_HEADER_BYTES = 16 << 10
 _LEAST_BYTES_PER_SECOND = 64 << 10
 #: A body up to this size goes out in one piece with the header.
 _SMALL_BYTES = 16 << 10
+#: What h11 repeats of a request in its messages: somebody's password may be in it.
+_QUOTED = re.compile(r":? (bytearray\()?b['\"].*", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,10 @@ async def converse(
     http11 = h11.Connection(h11.SERVER, max_incomplete_event_size=_MOST_HEADER_BYTES)
     try:
         while (request := await _request(http11, connection, patience)) is not None:
-            # We read no bodies: behind one we would not find the next request.
+            # We read no bodies: behind one we would not find the next request. Behind chunks, even
+            # none, a proxy before us may find it elsewhere than we do (RFC 9112, 6.1).
             last = not isinstance(http11.next_event(), h11.EndOfMessage)
+            last |= any(name == b"transfer-encoding" for name, _ in request.headers)
             answer = await application(_scope(request))
             sends(answer[2])
             head = request.method == b"HEAD"
@@ -77,12 +82,14 @@ async def converse(
                 return None
             http11.start_next_cycle()
             connection.allow(patience.idle, idle=True)
+            await let_others()  # who sends requests ahead must not keep us for himself
     except h11.RemoteProtocolError as error:
-        answer = error.error_status_hint, [PLAIN], f"{error}\n".encode()
+        problem = _QUOTED.sub("", str(error))
+        answer = error.error_status_hint, [PLAIN], f"{problem}\n".encode()
         if http11.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             await _send(http11, connection, answer, patience, last=True)
             await connection.finish()
-        raise BadRequest(answer[0], str(error)) from None
+        raise BadRequest(answer[0], problem) from None
 
 
 async def _request(

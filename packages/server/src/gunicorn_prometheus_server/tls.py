@@ -147,7 +147,8 @@ def _load_identity(made: ssl.SSLContext, certificate: Pem, key: Pem) -> None:
 
 def _load_authorities(made: ssl.SSLContext, tls: TLS) -> None:
     if tls.authorities is not None:
-        text = tls.authorities.read()
+        # Between certificates there may be a text in any language, which Python would not take.
+        text = tls.authorities.read().encode("ascii", "ignore").decode()
         try:
             made.load_verify_locations(cadata=text)
         except (ssl.SSLError, ValueError):

@@ -130,8 +130,9 @@ class _At:
             if known and key.value not in known:
                 _At(self.path, name, key).fail(f"is unknown; known are {', '.join(known)}")
             lines[key.value] = key.start_mark.line + 1
-            # What is left empty counts as not given.
-            if not (isinstance(value, yaml.ScalarNode) and value.value in ("", "null", "~")):
+            # A field that is left empty counts as not given; a user without a hash must not.
+            empty = isinstance(value, yaml.ScalarNode) and value.value in ("", "null", "~")
+            if not (known and empty):
                 found[key.value] = _At(self.path, name, value)
         return found
 

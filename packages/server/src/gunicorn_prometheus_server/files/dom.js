@@ -53,12 +53,26 @@ export class Table {
     this.table = table;
   }
 
-  show(items, key, rowClass = () => "") {
+  // What follows each other with the same `group`, which is no empty text, gets a row for its heading.
+  show(items, key, rowClass = () => "", group = () => "") {
     this.table.hidden = items.length === 0;
-    keyed(this.body, items, key, () => this.#row(), (row, item) => {
+    const rows = items.flatMap((item, i) => {
+      const name = group(item);
+      const isNext = name === "" || (i > 0 && group(items[i - 1]) === name);
+      return isNext ? [{ item }] : [{ heading: name }, { item }];
+    });
+    const keyOf = ({ heading, item }) => (heading === undefined ? key(item) : `all of ${heading}`);
+    const make = ({ heading }) => (heading === undefined ? this.#row() : this.#heading(heading));
+    keyed(this.body, rows, keyOf, make, (row, { heading, item }) => {
+      if (heading !== undefined) return;
       setClass(row, rowClass(item));
       this.columns.forEach(({ show }, i) => show(row.children[i].firstElementChild, item));
     });
+  }
+
+  #heading(text) {
+    const attributes = { scope: "rowgroup", role: "rowheader", colspan: this.columns.length };
+    return element("tr", { role: "row", class: "group" }, element("th", attributes, text));
   }
 
   #row() {

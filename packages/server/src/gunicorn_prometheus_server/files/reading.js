@@ -117,9 +117,10 @@ export class History {
     const formerWorkers = indexed(before?.workers ?? [], workerKey);
     const hosts = new Set(now.workers.map((worker) => worker.instance)).size;
     const workers = now.workers.map((worker) => {
-      const label = hosts > 1 ? `${worker.instance} ${worker.id}` : worker.id;
+      const host = hosts > 1 ? worker.instance : "";
+      const label = hosts > 1 ? `${worker.id} of ${host}` : worker.id;
       const recent = compare(worker.requests, formerWorkers.get(workerKey(worker))?.requests);
-      return { ...worker, key: workerKey(worker), label, recent, ...this.#load(worker, recent, elapsed, now) };
+      return { ...worker, key: workerKey(worker), host, label, recent, ...this.#load(worker, recent, elapsed, now) };
     });
     const formerRoutes = indexed(before?.routes ?? [], routeKey);
     const routes = now.routes.map((route) => {

@@ -55,7 +55,7 @@ export const words = (name) => name.replaceAll("_", " ");
 
 export function workersTable() {
   return new Table(byId("workers"), "Worker processes", [
-    { name: "Worker", kind: "title", show: plain((w) => w.label) },
+    { name: "Worker", kind: "title", show: plain((w) => w.id) },
     { name: "State", kind: "title", show: state },
     { name: "PID", kind: `${number} title`, show: plain((w) => (w.pid === null ? "–" : String(w.pid))) },
     { name: "Age", kind: `${number} title`, show: plain((w) => text.age(w.started === null ? null : w.time - w.started)) },
@@ -65,7 +65,7 @@ export function workersTable() {
     { name: "p99", kind: number, show: plain((w) => text.seconds(w.recent.p99)) },
     {
       name: "In progress", kind: number,
-      show: plain((w) => (w.in_progress === null ? "–" : w.capacity ? `${w.in_progress} of ${w.capacity}` : text.count(w.in_progress))),
+      show: plain((w) => (w.in_progress === null ? "–" : w.capacity ? `${text.count(w.in_progress)} of ${text.count(w.capacity)}` : text.count(w.in_progress))),
     },
     { name: "Utilisation", kind: number, show: (cell, w) => bar(cell, w.utilisation, w.utilisation >= 0.9 ? "warn" : "") },
     { name: "Memory", kind: number, show: plain((w) => text.bytes(w.memory_bytes)) },

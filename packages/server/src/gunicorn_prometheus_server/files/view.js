@@ -95,7 +95,7 @@ export class View {
     }
   }
 
-  #showTiles({ now, recent, inProgress, capacity, utilisation }, points) {
+  #showTiles({ now, workers, recent, inProgress, capacity, utilisation }, points) {
     const end = now.time;
     const open = points.length > 0 ? end - points[0].time : 0;
     const span = Math.min(LONGEST_PLOT_SECONDS, Math.max(SHORTEST_PLOT_SECONDS, open));
@@ -118,10 +118,13 @@ export class View {
     draw(latency, text.seconds);
     if (capacity) {
       figure(load.found("figure"), text.percentParts(utilisation));
-      setText(load.found("more"), `${inProgress} of ${capacity} in progress`);
-    } else {
+      setText(load.found("more"), `${text.count(inProgress)} of ${text.count(capacity)} in progress`);
+    } else if (workers.some((worker) => worker.alive !== false)) {
       figure(load.found("figure"), [text.count(inProgress), " in progress"]);
       setText(load.found("more"), "no limit");
+    } else {
+      figure(load.found("figure"), text.percentParts(null));
+      setText(load.found("more"), "no worker is up");
     }
     setClass(load.found("figure"), utilisation >= 0.9 ? "figure warn" : "figure");
     draw(load, text.percent);
@@ -134,7 +137,7 @@ export class View {
       return now.time - (worker.since ?? 0) < span;
     });
     this.tables.workers.show(shown, (worker) => worker.key, (worker) =>
-      worker.alive === false ? "stopped" : worker.stuckSince === null ? worker.state : "stuck");
+      worker.alive === false ? "stopped" : worker.stuckSince === null ? worker.state : "stuck", (worker) => worker.host);
     const former = workers.length - shown.length;
     const ended = former === 1 ? "has ended" : "have ended";
     const gone = now.storage.up === 0 ? "can't be seen now, or ended" : ended;
