@@ -59,6 +59,8 @@ def complaints(root: Path, *, final: bool) -> Iterator[str]:
             yield f"{name}: is {version}, and the newest section of its CHANGELOG.md is {said}"
         elif final and newest[2] == "Unreleased":
             yield f"{name}: {version} has no date in its CHANGELOG.md"
+        if re.search(r"^[<=>]{7}( |$)", changes, re.MULTILINE):
+            yield f"{name}: a merge has left its marks in the CHANGELOG.md"
         for file in ("README.md", "LICENSE"):
             if not (folder / file).is_file():
                 yield f"{name}: has no {file}"

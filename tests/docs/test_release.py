@@ -46,6 +46,7 @@ def test_all_is_as_it_should_be(repository: Path) -> None:
         ),
         ("packages/core/pyproject.toml", '"0.1.0"', '"new"', "no version to"),
         ("packages/core/CHANGELOG.md", "## [0.1.0]", "## [0.0.9]", "CHANGELOG.md is 0.0.9"),
+        ("packages/core/CHANGELOG.md", "### Added", "<<<<<<< HEAD\n", "merge has left its marks"),
         ("packages/server/pyproject.toml", ">=0.1,<0.2", ">=0.1", "which 0.2 would be, too"),
         ("packages/server/pyproject.toml", ">=0.1,<0.2", ">=0.3,<0.4", "which is 0.1.0"),
         ("packages/server/pyproject.toml", "h11>=0.14,<1", "h11", "without the lowest"),
