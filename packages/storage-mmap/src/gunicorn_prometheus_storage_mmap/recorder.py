@@ -9,9 +9,11 @@ can be had, recording goes on in memory and ``tick`` keeps trying.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 from _thread import RLock
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gunicorn_prometheus_core import catalogue
@@ -26,6 +28,18 @@ from .saying import Saying
 
 #: Role of a process that nobody gave another: a child that the application forked.
 CHILD = "process"
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """No finaliser runs meanwhile: it may record, and would find pages that are half moved."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class _Unbound:
@@ -134,7 +148,7 @@ class Recorder:
 
     def bind(self, role: str) -> str:
         """Own a slot of that role from now on; "" if none can be had (logged, and tried again)."""
-        with self._complaints.held():
+        with self._complaints.held(), _undisturbed():
             self._role = role
             self.fork_role = CHILD
             if self._slot is not None:
@@ -148,7 +162,7 @@ class Recorder:
 
     def tick(self) -> None:
         """Get a slot if we have none, and replace pages that somebody removed or set aside."""
-        with self._complaints.held():
+        with self._complaints.held(), _undisturbed():
             self._mend_all()
         for call in self.on_tick:
             call()
@@ -160,7 +174,7 @@ class Recorder:
             if self._role:
                 self._attach()
             return
-        for page in self._pages.values():
+        for page in tuple(self._pages.values()):
             if page.path is None or page.lost:
                 self._mend(page)
         self._saying.mend()
@@ -173,7 +187,7 @@ class Recorder:
 
     def close(self) -> None:
         """Give the slot up. What is recorded afterwards stays in memory."""
-        with self.lock:
+        with self.lock, _undisturbed():
             if self._slot is not None:
                 self._slot.drop()
                 self._slot = None
@@ -204,7 +218,8 @@ class Recorder:
         if page is None:
             page = self._pages[kind] = Page(kind)
             if self._slot is not None:
-                self._mend(page)
+                with _undisturbed():
+                    self._mend(page)
         return page
 
     def _attach(self) -> None:
@@ -229,7 +244,7 @@ class Recorder:
         self._move_all()
 
     def _move_all(self) -> None:
-        for page in self._pages.values():
+        for page in tuple(self._pages.values()):
             self._move(page, self._former(page.kind))
         self._saying.move_to(self.directory, self.process, self._access)
 
@@ -281,7 +296,8 @@ class Recorder:
         except FileNotFoundError:
             return {}
         except layout.CorruptPage as error:
-            os.replace(path, f"{path}.corrupt")
+            with contextlib.suppress(OSError):  # else another one takes its place all the same
+                os.replace(path, f"{path}.corrupt")
             self._add(self._quarantined, 1)
             self._complaints.say("set the corrupt page %s aside: %s", path, error)
         except OSError as error:
