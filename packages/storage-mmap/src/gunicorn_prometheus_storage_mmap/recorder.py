@@ -229,6 +229,8 @@ class Recorder:
         slot: slots.Slot | None = None
         try:
             with slots.locked(self.directory, self._access):
+                if self._slot is not None:
+                    return  # another greenlet has taken one while we were waiting
                 slot = slots.claim(self.directory, self._role, self._access)
                 archive.absorb(self.directory, slot.name, self._access)
         except OSError as error:
@@ -255,6 +257,8 @@ class Recorder:
         try:
             self._access.make_directory(self.directory)
             with slots.locked(self.directory, self._access):
+                if self._slot is not lost:
+                    return  # as above
                 slot = slots.claim(self.directory, self._role, self._access, int(lost.number))
         except OSError as error:
             self._complaints.once("slot", "can't record into %s: %s", self.directory, error)
