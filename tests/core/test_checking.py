@@ -1,16 +1,22 @@
 """What a storage backend gives is looked over before anything is made of it."""
 
+import math
 from array import array
 from dataclasses import replace
 
 import pytest
 
 from gunicorn_prometheus_core.checking import Checking, Nonsense
-from gunicorn_prometheus_core.storage import Process, Snapshot
+from gunicorn_prometheus_core.storage import Process, Remark, Snapshot
 
 PROCESS = Process("worker-0", "worker", "0")
 VALUES = memoryview(array("d", [1.0, 2.0, 3.0]))
 GOOD = Snapshot(PROCESS, "counter", [b"a", b"b"], [0, 2], VALUES, "there")
+SAID = Remark({"version": "1"}, 1.0, 1000.0)
+
+
+def saying(remark):
+    return [replace(GOOD, kind="info", remarks=lambda: {b"a": remark})]
 
 
 @pytest.mark.parametrize(
@@ -34,6 +40,18 @@ def test_what_is_right_is_given(good):
         ([replace(GOOD, process="worker-0")], "without a name"),
         ([replace(GOOD, kind=b"counter")], "without a name"),
         ([replace(GOOD, instance=None)], "without a name"),
+        ([replace(GOOD, process=replace(PROCESS, role=None))], "facts are of other types"),
+        ([replace(GOOD, process=replace(PROCESS, number=0))], "facts are of other types"),
+        ([replace(GOOD, process=replace(PROCESS, alive="yes"))], "facts are of other types"),
+        ([replace(GOOD, process=replace(PROCESS, started="now"))], "facts are of other types"),
+        ([replace(GOOD, process=replace(PROCESS, ended=math.nan))], "facts are of other types"),
+        ([replace(GOOD, kind="info", remarks=list)], "remarks that are no mapping"),
+        (saying(None), "remarks that are none"),
+        (saying(replace(SAID, labels={"version": 1})), "remarks that are none"),
+        (saying(replace(SAID, labels=["version"])), "remarks that are none"),
+        (saying(replace(SAID, value="1")), "remarks that are none"),
+        (saying(replace(SAID, time=None)), "remarks that are none"),
+        (saying(replace(SAID, time=math.inf)), "remarks that are none"),
         ([replace(GOOD, values=[1.0, 2.0, 3.0])], "no contiguous doubles"),
         ([replace(GOOD, values=memoryview(bytes(24)))], "no contiguous doubles"),
         ([replace(GOOD, values=VALUES[::2])], "no contiguous doubles"),

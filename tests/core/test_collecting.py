@@ -53,6 +53,7 @@ def names(collecting):
         Given(None),
         Given(metric("bad", "much")),
         Given(metric("bad", 1.0, label=1)),
+        Given(Metric("bad", None, "gauge")),
     ],
 )
 def test_one_that_fails_costs_only_its_own_families(bad, caplog):

@@ -9,8 +9,9 @@ from prometheus_client.openmetrics import parser as openmetrics_parser
 
 from gunicorn_prometheus_core.errors import StorageUnavailable
 from gunicorn_prometheus_core.exposition import Exposition
-from gunicorn_prometheus_core.storage import Snapshot
-from gunicorn_prometheus_core.text import OPENMETRICS_1_0_0, TEXT_0_0_4, Format
+from gunicorn_prometheus_core.recording import key
+from gunicorn_prometheus_core.storage import EXEMPLAR, INFO, STATESET, Remark, Snapshot
+from gunicorn_prometheus_core.text import OPENMETRICS_1_0_0, PROTOBUF, TEXT_0_0_4, Format
 
 UTF8 = Format(openmetrics=False, version="1.0.0", escaping="allow-utf-8")
 
@@ -138,21 +139,27 @@ def test_the_types_in_openmetrics(mixed):
     }
 
 
-@pytest.mark.parametrize("kind", ["info", "stateset", "unknown", "gauge"])
+@pytest.mark.parametrize("kind", ["info", "stateset", "unknown", "gauge", "gaugehistogram"])
 def test_a_collected_family_of_a_type_that_is_not_stored(folder, kind):
     sample = "thing_info" if kind == "info" else "thing"
+    labels = {"stateset": {"thing": "x"}, "gaugehistogram": {"le": "+Inf"}}.get(kind, {})
 
     class Collector:
         def collect(self, processes):
             metric = Metric("thing", "help", kind)
-            metric.add_sample(sample, {"thing": "x"} if kind == "stateset" else {}, 1)
+            if kind == "gaugehistogram":
+                metric.add_sample("thing_bucket", labels, 1)
+                metric.add_sample("thing_gcount", {}, 1)
+                metric.add_sample("thing_gsum", {}, 1)
+            else:
+                metric.add_sample(sample, labels, 1)
             return [metric]
 
     exposition = Exposition(folder, {"thing": Collector()})
     text = exposition.render(OPENMETRICS_1_0_0).decode()
     (family,) = openmetrics_parser.text_string_to_metric_families(text)
     assert family.type == kind
-    plain = {"info": "gauge", "stateset": "gauge", "unknown": "untyped", "gauge": "gauge"}[kind]
+    plain = {"unknown": "untyped", "gaugehistogram": "histogram"}.get(kind, "gauge")
     assert f"# TYPE {sample} {plain}\n".encode() in exposition.render(TEXT_0_0_4)
 
 
@@ -182,6 +189,57 @@ def test_a_corrupt_key_is_left_out_and_counted_once(mixed, parsed, kind, key, fo
     assert [exposition.render(form) for _ in range(3)] == [whole] * 3
     assert exposition.rejected == 1
     assert Exposition(mixed).render(form) == whole
+
+
+class WithMore:
+    """A folder with further snapshots."""
+
+    def __init__(self, folder, *more):
+        self.folder, self.more = folder, more
+
+    def collect(self):
+        return [*self.folder.collect(), *self.more]
+
+    def processes(self):
+        return self.folder.processes()
+
+
+def said(folder, kind, remarks):
+    nothing = memoryview(b"").cast("d")
+    return Snapshot(folder.process("a"), kind, (), (), nothing, remarks=lambda: remarks)
+
+
+@pytest.mark.parametrize("form", [TEXT_0_0_4, OPENMETRICS_1_0_0, UTF8, PROTOBUF])
+def test_what_has_no_utf8_is_written_with_a_question_mark(mixed, form):
+    """As the names of files that Python reads from a file system of another encoding."""
+    name = b"/caf\xe9".decode("utf-8", "surrogateescape")
+
+    class Collector:
+        def collect(self, processes):
+            metric = Metric("file", name, "gauge")
+            metric.add_sample("file", {"path": name}, 1)
+            return [metric]
+
+    info = {key("build", "build_info", {}, "help"): Remark({"path": name}, 1.0, 1.0)}
+    enum = {key("phase", "phase", {}, "help"): Remark({name: "1", "off": "0"}, 1.0, 1.0)}
+    trace = {key("jobs", "jobs_total", {"q": "x"}, "help"): Remark({"path": name}, 1.0, 1.0)}
+    remarks = [said(mixed, *of) for of in ((INFO, info), (STATESET, enum), (EXEMPLAR, trace))]
+    written = Exposition(WithMore(mixed, *remarks), {"mine": Collector()}).render(form)
+    exemplars = int(form.openmetrics or form.protobuf)
+    assert written.count(b"/caf?") == 4 + exemplars
+    assert b"jobs_total" in written
+
+
+def test_a_collected_value_may_be_what_float_understands(folder, samples):
+    exposition = Exposition(folder, {"mine": Measures(measured="3")})
+    assert samples(exposition.render(TEXT_0_0_4))["measured"] == [({"processes": "0"}, 3)]
+
+
+def test_a_kind_that_is_not_known_here_is_left_out(mixed):
+    """Of a later version, on another host."""
+    whole = Exposition(mixed).render(TEXT_0_0_4)
+    later = [Snapshot(**{**vars(one), "kind": "later"}) for one in mixed.collect()]
+    assert Exposition(WithMore(mixed, *later)).render(TEXT_0_0_4) == whole
 
 
 def test_a_failing_collector_costs_only_its_families_and_is_counted_and_logged_once(

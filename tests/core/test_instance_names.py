@@ -1,8 +1,11 @@
 """How a host is named in a storage that hosts share."""
 
 import os
+import resource
 import socket
 from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 from gunicorn_prometheus_core.instances import name
 from gunicorn_prometheus_core.settings import Settings
@@ -28,3 +31,16 @@ def test_all_who_ask_at_once_get_the_same(tmp_path):
         names = list(pool.map(lambda _: name(Settings(), str(tmp_path)), range(200)))
     assert len(set(names)) == 1
     assert len(os.listdir(tmp_path)) == 1
+
+
+def test_what_cannot_be_written_leaves_nothing_behind(tmp_path):
+    """As on a full disk, where whoever wants the name asks again and again."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            name(Settings(), str(tmp_path))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert os.listdir(tmp_path) == []
+    assert name(Settings(), str(tmp_path))

@@ -212,6 +212,51 @@ def test_names_follow_the_escaping_scheme(folder, escaping):
         assert (name, label) == ("jobs.done_total", "q.r")
 
 
+def test_le_and_quantile_are_labels_like_others_where_they_mean_nothing(folder):
+    for text in ("0.5", "high"):
+        folder.write("a", "gauge_max", "took", "took", {"quantile": text, "q": "x"}, 1)
+        folder.write("a", "counter", "jobs", "jobs_total", {"le": text}, 2)
+        folder.write("a", "summary", "size", "size_count", {"le": text}, 3)
+        folder.write("a", "summary", "size", "size_sum", {"le": text}, 4)
+        folder.observe("a", "wait", {"quantile": text}, {1.0: 1, math.inf: 2}, 5)
+    odd = Metric("odd", "help", "histogram")
+    odd.add_sample("odd_bucket", {"le": "wide"}, 1)
+    exposition = Exposition(folder, {"mine": Collected(odd)})
+    found = decoded(exposition.render(PROTOBUF))
+    labels = {name: [labels_of(one) for one in family.metric] for name, family in found.items()}
+    both = ("0.5", "high")
+    assert labels == {
+        "took": [{"q": "x", "quantile": text} for text in both],
+        "jobs_total": [{"le": text} for text in both],
+        "size": [{"le": text} for text in both],
+        "wait": [{"quantile": text} for text in both],
+        "odd": [{"le": "wide"}],
+    }
+    assert [one.gauge.value for one in found["took"].metric] == [1, 1]
+    assert [one.counter.value for one in found["jobs_total"].metric] == [2, 2]
+    assert [one.summary.sample_count for one in found["size"].metric] == [3, 3]
+    for one in found["wait"].metric:
+        assert [bucket.cumulative_count for bucket in one.histogram.bucket] == [1, 3]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0, 1e300])
+def test_what_is_no_count_costs_only_itself(folder, value):
+    """Bits of a page can be wrong, and a backend may give any double."""
+    folder.observe("a", "took", {}, {1.0: 1, math.inf: value}, value)
+    folder.write("a", "summary", "size", "size_count", {}, value)
+    folder.write_key("a", NATIVE, bucket_key("took", {}, "help", 3).decode(), value)
+    folder.write("a", "counter", "jobs", "jobs_total", {}, value)
+    said = {key("jobs", "jobs_total", {}, "help"): Remark({"t": "d"}, value, value)}
+    found = decoded(
+        Exposition(WithRemarks(folder, remarks(folder, EXEMPLAR, said))).render(PROTOBUF)
+    )
+    assert found.keys() == {"took", "size", "jobs_total"}
+    assert repr(found["jobs_total"].metric[0].counter.value) == repr(value)
+    assert found["took"].metric[0].histogram.bucket[0].cumulative_count == 1
+    most = 2**53 if value > 0 else 0
+    assert found["size"].metric[0].summary.sample_count == most
+
+
 def test_only_what_is_asked_for_by_name(folder):
     folder.write("a", "counter", "jobs", "jobs_total", {}, 2)
     folder.write("a", "counter", "jobs2", "jobs2_total", {}, 2)

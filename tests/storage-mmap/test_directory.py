@@ -43,10 +43,14 @@ def mode(path):
     return stat.S_IMODE(os.stat(path).st_mode)
 
 
+#: Files of somebody else, who keeps a database where the pages are.
+THEIRS = ["app.db", "app.db.new", "theirs.txt"]
+
+
 def leave_files(path):
-    """What an earlier server may have left, and a file of somebody else."""
+    """What an earlier server may have left, and files of somebody else."""
     path.mkdir(exist_ok=True)
-    for name in ("counter_worker-0.db", "counter_1.db.corrupt", "gauge_all_2.db.new", "theirs.txt"):
+    for name in ("counter_worker-0.db", "counter_1.db.corrupt", "gauge_all_2.db.new", *THEIRS):
         (path / name).write_bytes(b"")
     return path
 
@@ -162,7 +166,7 @@ def test_a_relative_directory_is_the_same_wherever_workers_change_to(
 def test_a_configured_directory_is_wiped_at_a_fresh_start_of_what_is_ours(prepare, tmp_path):
     path = leave_files(tmp_path / "pages")
     prepare(path)
-    assert fill(path) == ["theirs.txt"]
+    assert fill(path) == THEIRS
 
 
 def test_a_configured_directory_is_kept_if_that_is_wished(prepare, tmp_path):
@@ -186,13 +190,34 @@ def test_a_configured_directory_is_not_wiped_while_somebody_lives_in_it(
     assert "is in use by another server" in record.getMessage()
     script.kill()
     prepare(path)
-    assert fill(path) == ["theirs.txt"]
+    assert fill(path) == THEIRS
 
 
 def test_a_configured_directory_is_not_removed(prepare, tmp_path):
     made = prepare(tmp_path / "pages")
     made.discard()
     assert os.path.isdir(made.path)
+
+
+@pytest.mark.parametrize("name", ["pages", "gunicorn-prometheus-pages"])
+@pytest.mark.parametrize("inherits", [True, False])
+def test_a_directory_in_which_something_is_called_private_is_not_removed(
+    prepare, tmp_path, name, inherits
+):
+    """As in /var/lib and /var/cache, where systemd makes it."""
+    path = tmp_path / name
+    (path / "private").mkdir(parents=True)
+    (path / "app.db").write_text("precious")
+    made = prepare(None if inherits else path, inherited=str(path) if inherits else None)
+    made.discard()
+    assert (path / "app.db").read_text() == "precious"
+
+
+def test_a_file_that_is_called_private_makes_no_directory_ours(prepare, tmp_path):
+    path = leave_files(tmp_path / "pages")
+    (path / "private").write_text("notes")
+    prepare(path).discard()
+    assert fill(path) == sorted([*THEIRS, "private"])
 
 
 def test_an_inherited_directory_is_taken_as_it_is(prepare, tmp_path):

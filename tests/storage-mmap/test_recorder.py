@@ -1,9 +1,11 @@
+import contextlib
 import logging
 import os
 
 import pytest
 
 from gunicorn_prometheus_core.recording import key
+from gunicorn_prometheus_storage_mmap import slots
 from gunicorn_prometheus_storage_mmap.access import Access
 
 RULES = {
@@ -239,3 +241,28 @@ def test_closing_twice_is_allowed_and_leaves_no_descriptors(make_recorder):
     recorder.close()
     recorder.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_greenlets_that_wait_for_the_directory_take_one_slot(
+    directory, make_recorder, read, monkeypatch, lost
+):
+    """Where time.sleep is a greenlet's, our lock does not keep out the one that runs meanwhile."""
+    recorder = make_recorder("worker" if lost else None)
+    add(recorder, "a", 5)
+    if lost:
+        os.unlink(os.path.join(directory, "worker-0.slot"))
+    other = contextlib.ExitStack()
+    other.enter_context(slots.locked(directory, Access()))
+
+    def sleep(_):
+        other.close()
+        recorder.tick()
+
+    monkeypatch.setattr(slots.time, "sleep", sleep)
+    if lost:
+        recorder.tick()
+    else:
+        recorder.bind("worker")
+    assert [name for name in os.listdir(directory) if name.endswith(".slot")] == ["worker-0.slot"]
+    assert read() == {("worker-0", "counter"): {"a": 5}}

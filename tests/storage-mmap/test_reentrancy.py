@@ -128,6 +128,49 @@ assert next(numbers) == 500
     assert read()["worker-0", "counter"] == expected
 
 
+def test_a_finaliser_that_makes_series_while_a_child_gets_its_slot(directory, run, read):
+    """One after the other, beginning with this or that allocation since the child was forked."""
+    done = run(
+        """
+import gc, itertools
+recorder = activate("master")
+kinds = ["counter", "histogram", "native", "summary", "gauge_livesum", "gauge_liveall"]
+for kind in kinds[:3]:
+    add(recorder, "first", 0, kind)
+class Cycle:
+    def __init__(self, numbers):
+        self.me, self.numbers = self, numbers
+    def __del__(self):
+        n = next(self.numbers)
+        if n < 60:
+            Cycle(self.numbers)
+        add(recorder, f"finalised{n % 7}", 1, kinds[n % len(kinds)])
+def child(allocations):
+    signal.alarm(40)
+    gc.collect()
+    gc.disable()
+    numbers = itertools.count()
+    Cycle(numbers)
+    gc.set_threshold(allocations)
+    gc.enable()
+    assert recorder.bind("worker") == "worker-0", recorder.process
+    gc.set_threshold(1)
+    while next(numbers) < 60:
+        recorder.tick()
+    gc.set_threshold(700, 10, 10)
+    links = (os.path.join("/proc/self/fd", fd) for fd in os.listdir("/proc/self/fd"))
+    held = [os.path.basename(os.readlink(link)) for link in links if os.path.islink(link)]
+    assert [name for name in held if name.endswith(".slot")] == ["worker-0.slot"], held
+gc.collect()
+say([n for n in range(1, 150, 4) if in_child(lambda: child(n))])
+""",
+        directory,
+    )
+    assert done.stdout == "[]\n", done.stderr
+    # A child that was bound by a finaliser first has counted that in another slot.
+    assert {process for process, _ in read()} <= {"master-0", "worker-0", "process-0"}
+
+
 @pytest.mark.parametrize("main", ["stores", "makes series"])
 def test_a_signal_handler_that_makes_series_while(directory, run, read, main):
     done = run(

@@ -16,6 +16,7 @@ from redis import Redis
 from gunicorn_prometheus_core.configuration import load
 from gunicorn_prometheus_core.recording import key
 from gunicorn_prometheus_core.storage import Process, Snapshot
+from gunicorn_prometheus_storage_redis import care as care_module
 from gunicorn_prometheus_storage_redis import storage as storage_module
 from gunicorn_prometheus_storage_redis.backend import RedisBackend
 
@@ -226,7 +227,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(storage_module, "time", clock)
+    for module in (storage_module, care_module):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 

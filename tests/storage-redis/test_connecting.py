@@ -10,6 +10,7 @@ import pytest
 
 from gunicorn_prometheus_core.configuration import load
 from gunicorn_prometheus_core.errors import SettingsError, StorageUnavailable
+from gunicorn_prometheus_core.storage import INFO, Process, Remark, Snapshot
 from gunicorn_prometheus_storage_redis.backend import RedisBackend
 
 SECRET = "s3cr3t/with:odd@chars"
@@ -18,7 +19,7 @@ QUOTED = "s3cr3t%2Fwith%3Aodd%40chars"
 #: What the exporter asks of Redis, as the documentation says it.
 ALLOWED = (
     "+zadd +zrange +zscore +zmscore +zrem +zremrangebyrank +get +set +getrange +setrange +strlen "
-    "+hset +hgetall +hlen +del +expire +watch +unwatch +multi +exec +select +ping +auth"
+    "+hset +hgetall +hlen +hdel +del +expire +watch +unwatch +multi +exec +select +ping +auth"
 )
 
 
@@ -81,12 +82,19 @@ def test_a_password(works, start_redis):
     works(REDIS_URL=f"redis://:{QUOTED}@127.0.0.1:{server.port}")
 
 
-def test_a_user_with_just_the_rights_it_needs(works, redis_server):
+def test_a_user_with_just_the_rights_it_needs(works, host, redis_server):
     rules = ["on", f">{SECRET}", "~test-*", *ALLOWED.split()]
     redis_server.cli("acl", "setuser", "exporter", "reset", *rules)
     port = str(redis_server.port)
     works(REDIS_USERNAME="exporter", REDIS_PASSWORD=SECRET)
     works(REDIS_URL=f"redis://exporter:{QUOTED}@127.0.0.1:{port}")
+    a = host("a", REDIS_USERNAME="exporter", REDIS_PASSWORD=SECRET, REDIS_KEY_PREFIX="test-said")
+    a.count("x")
+    for said in ({b"[1]": Remark({}, 1.0, 1.0), b"[2]": Remark({}, 1.0, 1.0)}, {}):
+        nothing = memoryview(b"").cast("d")
+        process = Process("worker-0", "worker", "0")
+        remarks = Snapshot(process, INFO, (), (), nothing, remarks=said.copy)
+        a.storage.publish([*a.snapshots(), remarks])  # something is said, and then not any more
     denied = redis_server.cli("acl", "log")
     assert "exporter" not in denied.replace("client", "")
 
@@ -263,6 +271,20 @@ def test_what_cannot_be_reached_is_named(host, free_port):
     port = free_port()
     with pytest.raises(StorageUnavailable, match=rf"^Redis at 127\.0\.0\.1:{port}: .*refused"):
         host("a", REDIS_PORT=str(port)).publish()
+
+
+def test_what_is_refused_is_named_without_what_was_sent(host, redis_server):
+    """redis-py tells the whole command: that are kilobytes of doubles, or labels."""
+    redis_server.cli("acl", "setuser", "limited", "reset", "on", ">pw", "~*", "+@all", "-hset")
+    a = host("a", REDIS_USERNAME="limited", REDIS_PASSWORD="pw")
+    for number in range(2000):
+        a.count("x", number, path=f"/{number}")
+    with pytest.raises(
+        StorageUnavailable, match=r"^Redis at [\d.:]+: HSET: .*permission"
+    ) as caught:
+        a.publish()
+    assert len(str(caught.value)) < 150
+    redis_server.cli("acl", "deluser", "limited")
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,66 @@ def test_an_archive_that_was_evicted_is_stored_again(host, redis, key):
         assert host("new").totals() == {"x": 4}
 
 
+def fall_silent(clock, *living):
+    for _ in range(13):
+        clock.passed += 1
+        for each in living:
+            each.publish()
+
+
+@pytest.mark.parametrize("returns", ["before that is mended", "after"])
+def test_who_is_in_the_archive_is_stored_again_when_that_was_evicted(host, redis, clock, returns):
+    """A host that comes back would not know that it was taken for dead, and count twice."""
+    a, b = host("a"), host("b")
+    for each in (a, b):
+        each.count("x", 3)
+        each.publish()
+    assert a.totals() == {"x": 6}
+    fall_silent(clock, a)
+    assert a.totals() == {"x": 6}
+    redis.delete("test:archive:meta:folded")
+    b.count("x", 10)
+    if returns == "after":
+        a.publish()
+    b.publish()
+    for _ in range(2):
+        a.publish()
+        b.publish()
+    assert a.totals() == b.totals() == host("new").totals() == {"x": 16}
+
+
+def test_who_comes_back_knows_what_it_has_stored_when_nobody_else_does(host, redis, clock, caplog):
+    """What was left of it is kept for a day only, or evicted."""
+    a, b = host("a"), host("b")
+    for each in (a, b):
+        each.count("x", 3)
+        each.publish()
+    fall_silent(clock, a)
+    redis.delete(*redis.keys(f"test:{b.instance}:folded:*"))
+    b.count("x", 10)
+    b.publish()
+    assert a.totals() == b.totals() == host("new").totals() == {"x": 16}
+    assert "counts twice" not in caplog.text
+
+
+def test_an_archive_that_is_damaged_when_a_host_ends_keeps_its_counts(host, redis):
+    a, b = host("a"), host("b")
+    for each in (a, b):
+        each.count("x", 3)
+        each.publish()
+    a.storage.retire(b.instance)
+    a.publish()
+    assert a.totals() == {"x": 6}
+    redis.delete("test:archive:meta:keys")
+    late = host("late")
+    late.count("x", 4)
+    late.publish()
+    late.storage.retire("")
+    for _ in range(2):
+        a.publish()
+    assert a.totals() == host("new").totals() == {"x": 10}
+
+
 @pytest.mark.parametrize("key", ["metric:values", "meta:keys", "meta:state"])
 def test_an_archive_that_nobody_can_read_is_replaced_by_who_remembers_it(host, redis, key):
     a, b = host("a"), host("b")
@@ -142,6 +202,13 @@ def test_garbage_in_the_place_of_data_costs_nothing_but_itself(host, redis, capl
         redis.set(f"test:{a.instance}:{key}", garbage)
         assert c.totals() == {"x": 6}
         assert host("new").totals() == {"x": 3}
+    redis.hset(f"test:{b.instance}:metric:values", "first", "1")
+    redis.zadd("test:all:meta:instances", {b"\xff\xfe": 1.0})
+    redis.set("test:archive:meta:version", b"mine:\xb2")
+    for one in (b, c):
+        one.publish()
+    assert c.totals() == {"x": 6}
+    assert host("new").totals() == {"x": 3}
     assert "can't be read" in caplog.text
 
 
@@ -330,7 +397,10 @@ class History:
         attempt(lambda: self.survivor.storage.retire(self.one.instance))
 
     def evict(self):
-        keys = [key for key in self.redis.keys("test:*-*:meta:*") if b":folded:" not in key]
+        """After the survivor has seen who is in the archive: what nobody remembers is gone."""
+        self.settle()
+        keys = self.redis.keys("test:archive:meta:folded")
+        keys += [key for key in self.redis.keys("test:*-*:meta:*") if b":folded:" not in key]
         self.redis.delete(self.rng.choice(sorted(keys) or [b"none"]))
         self.settle()
 

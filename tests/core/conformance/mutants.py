@@ -121,6 +121,24 @@ class ForgetsProcesses(Broken):
             return []
 
 
+@caught_by("test_processes_come_along")
+class TakesTheDeadForLiving(Broken):
+    class Storage(SqliteStorage):
+        def publish(self, snapshots):
+            super().publish(
+                replace(one, process=replace(one.process, alive=True)) for one in snapshots
+            )
+
+
+@caught_by("test_processes_come_along")
+class ForgetsWhenProcessesEnded(Broken):
+    class Storage(SqliteStorage):
+        def publish(self, snapshots):
+            super().publish(
+                replace(one, process=replace(one.process, ended=None)) for one in snapshots
+            )
+
+
 @caught_by("test_publishing_twice_does_not_count_twice")
 class AddsInsteadOfReplacing(Broken):
     class Storage(SqliteStorage):
@@ -155,6 +173,15 @@ class KeepsWhatIsGone(Broken):
             self.known = getattr(self, "known", {})
             self.known.update({(one.process.name, one.kind): one for one in snapshots})
             super().publish(self.known.values())
+
+
+@caught_by("test_what_is_not_published_again_is_gone")
+class PublishesNothingWhereThereIsNothing(Broken):
+    class Storage(SqliteStorage):
+        def publish(self, snapshots):
+            snapshots = list(snapshots)
+            if snapshots:
+                super().publish(snapshots)
 
 
 @caught_by("test_what_was_collected_does_not_change")
@@ -431,6 +458,20 @@ class RaisesTheWrongError(Broken):
 
 
 @caught_by("test_while_it_is_away_that_is_said_and_then_it_goes_on")
+class TellsASecret(Broken):
+    class Storage(SqliteStorage):
+        def __init__(self, settings, directory):
+            super().__init__(settings, directory)
+            self._secret = settings.redis_password
+
+        def collect(self):
+            try:
+                return super().collect()
+            except StorageUnavailable as error:
+                raise StorageUnavailable(f"with {self._secret}: {error}") from error
+
+
+@caught_by("test_while_it_is_away_that_is_said_and_then_it_goes_on")
 class HidesTheCause(Broken):
     class Storage(SqliteStorage):
         def publish(self, snapshots):
@@ -569,12 +610,50 @@ class KeepsEachOfTheRetired(Broken):
                     stored.snapshot(
                         backend.Process(**backend.json.loads(facts)),
                         kind,
-                        stored.unpack(cells),
+                        dict(stored.unpack(cells)),
                         instance,
                     )
                     for instance, kind, facts, cells in rows
                     if instance != self.instance
                 ]
+
+
+class KeepsOtherwise(Broken):
+    """Keeps the gauges of one kind in another way than their mode says."""
+
+    Storage = SqliteStorage
+    kept = ()
+
+    def open(self, settings, directory):
+        # In the tests of this mutant only: see the file that runs them.
+        stored.KEPT = dict([*stored.KEPT.items(), self.kept])
+        return super().open(settings, directory)
+
+
+@caught_by("test_what_is_kept_of_many_is_no_more_than_of_a_few")
+class KeepsTheGreatestForTheLeast(KeepsOtherwise):
+    kept = "gauge_min", max
+
+
+@caught_by("test_what_is_kept_of_many_is_no_more_than_of_a_few")
+class KeepsTheFirstForTheMostRecent(KeepsOtherwise):
+    kept = "gauge_mostrecent", lambda cells: cells[0]
+
+
+@caught_by("test_what_is_kept_of_many_is_no_more_than_of_a_few")
+class KeepsTheGreatestForTheSum(KeepsOtherwise):
+    kept = "summary", max
+
+
+@caught_by("test_no_counter_falls_by_its_last_digit")
+class RoundsWhatItKeeps(Broken):
+    Storage = SqliteStorage
+
+    def open(self, settings, directory):
+        exactly = stored.kept
+        if exactly.__module__ == stored.__name__:
+            stored.kept = lambda kind, cells: exactly(kind, cells)[:1]
+        return super().open(settings, directory)
 
 
 @caught_by("test_while_hosts_come_and_go_nothing_is_missing_or_there_twice")

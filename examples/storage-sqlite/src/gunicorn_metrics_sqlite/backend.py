@@ -38,6 +38,8 @@ CREATE TABLE IF NOT EXISTS snapshots (
 #: The instance that those become part of which have been retired for so long that they won't
 #: come back.
 _ARCHIVE, _ARCHIVED_SECONDS = "archive", 86_400.0
+#: The names under which others see them, and what their sums lack.
+_ARCHIVES = (_ARCHIVE, f"{_ARCHIVE}-rests")
 
 
 class SqliteBackend:
@@ -107,7 +109,7 @@ class SqliteStorage:
                 [self.instance],
             ).fetchall()
             found: list[Snapshot] = []
-            kept: dict[tuple[Process, str], dict[bytes, Cell]] = {}
+            ended: dict[tuple[Process, str], list[tuple[bytes, Cell]]] = {}
             for instance, kind, facts, cells, retired in rows:
                 process = Process(**json.loads(facts))
                 if kind in REMARK_KINDS:
@@ -115,10 +117,13 @@ class SqliteStorage:
                     found.append(stored.remark_snapshot(process, kind, remarks, instance))
                 elif retired:
                     gone = Process(process.name, process.role, process.number, alive=False)
-                    stored.add(kind, kept.setdefault((gone, kind), {}), stored.unpack(cells))
+                    ended.setdefault((gone, kind), []).extend(stored.unpack(cells))
                 else:
-                    found.append(stored.snapshot(process, kind, stored.unpack(cells), instance))
-        found += [stored.snapshot(*of, cells, _ARCHIVE) for of, cells in kept.items()]
+                    page = dict(stored.unpack(cells))
+                    found.append(stored.snapshot(process, kind, page, instance))
+        for (process, kind), all_cells in ended.items():
+            for name, page in zip(_ARCHIVES, stored.kept(kind, all_cells), strict=False):
+                found.append(stored.snapshot(process, kind, page, name))
         self._processes = list({(one.instance, one.process): one.process for one in found}.values())
         return found
 
@@ -181,13 +186,20 @@ def _archive(database: sqlite3.Connection) -> None:
     gone = "SELECT count(*) FROM instances WHERE retired AND name <> ? AND seen < ?"
     if not database.execute(gone, old).fetchone()[0]:
         return
-    kept: dict[tuple[str, str], tuple[str, dict[bytes, Cell]]] = {}
+    ended: dict[tuple[str, str], tuple[str, list[tuple[bytes, Cell]]]] = {}
     for process, kind, facts, cells in rows:
-        _, page = kept.setdefault((process, kind), (facts, {}))
-        stored.add(kind, page, stored.unpack(cells))
+        _, all_cells = ended.setdefault((process, kind), (facts, []))
+        all_cells += stored.unpack(cells)
     database.execute("DELETE FROM instances WHERE retired AND (name = ? OR seen < ?)", old)
     database.execute("INSERT INTO instances VALUES (?, 0.0, TRUE)", [_ARCHIVE])
     database.executemany(
         "INSERT INTO snapshots VALUES (?, ?, ?, ?, ?)",
-        [(_ARCHIVE, *of, facts, stored.pack(page)) for of, (facts, page) in kept.items()],
+        [
+            (_ARCHIVE, process, kind, facts, stored.pack(_together(kind, all_cells)))
+            for (process, kind), (facts, all_cells) in ended.items()
+        ],
     )
+
+
+def _together(kind: str, cells: list[tuple[bytes, Cell]]) -> list[tuple[bytes, Cell]]:
+    return [cell for page in stored.kept(kind, cells) for cell in page.items()]

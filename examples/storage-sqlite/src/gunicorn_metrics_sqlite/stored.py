@@ -7,20 +7,21 @@ import sys
 import zlib
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from gunicorn_prometheus_core.gathering import sum_and_rest
 from gunicorn_prometheus_core.storage import REMARK_KINDS, Process, Remark, Snapshot
 
 #: A value and its time: of a gauge when it was set; negative since when the series is removed. As
 #: SQL numbers NaN would be lost, and so would -0.0.
 Cell = tuple[float, float]
 
-KEPT: Mapping[str, Callable[[Cell, Cell], Cell]] = {
+KEPT: Mapping[str, Callable[[list[Cell]], Cell]] = {
     "gauge_min": min,
     "gauge_max": max,
-    "gauge_mostrecent": lambda a, b: max(a, b, key=lambda cell: cell[1]),
+    "gauge_mostrecent": lambda cells: max(cells, key=lambda cell: cell[1]),
 }
 
 
@@ -45,19 +46,19 @@ def packed(snapshot: Snapshot) -> bytes | None:
         remarks = snapshot.remarks()
         return pack_remarks(remarks) if remarks else None
     cells = cells_of(snapshot)
-    return pack(cells) if cells else None
+    return pack(list(cells.items())) if cells else None
 
 
-def pack(cells: Mapping[bytes, Cell]) -> bytes:
+def pack(cells: list[tuple[bytes, Cell]]) -> bytes:
     """Cells as they are stored."""
-    names = json.dumps([key.decode("utf-8", "surrogateescape") for key in cells]).encode()
-    doubles = array("d", [number for cell in cells.values() for number in cell])
+    names = json.dumps([key.decode("utf-8", "surrogateescape") for key, _ in cells]).encode()
+    doubles = array("d", [number for _, cell in cells for number in cell])
     if sys.byteorder == "big":
         doubles.byteswap()
     return _seal(len(names).to_bytes(4, "big") + names + doubles.tobytes())
 
 
-def unpack(stored: bytes) -> dict[bytes, Cell]:
+def unpack(stored: bytes) -> list[tuple[bytes, Cell]]:
     """The cells again. Raises Damaged."""
     packed = _open(stored)
     end = 4 + int.from_bytes(packed[:4], "big")
@@ -65,7 +66,7 @@ def unpack(stored: bytes) -> dict[bytes, Cell]:
     doubles = array("d", packed[end:])
     if sys.byteorder == "big":
         doubles.byteswap()
-    return dict(zip(names, zip(doubles[::2], doubles[1::2], strict=True), strict=True))
+    return list(zip(names, zip(doubles[::2], doubles[1::2], strict=True), strict=True))
 
 
 def pack_remarks(remarks: Mapping[bytes, Remark]) -> bytes:
@@ -92,15 +93,26 @@ def _open(stored: bytes) -> bytes:
     return packed
 
 
-def add(kind: str, kept: dict[bytes, Cell], ended: Mapping[bytes, Cell]) -> None:
-    """Add what is kept of a process that has ended: of counts, also the last removal."""
-    combine = KEPT.get(kind, lambda a, b: (a[0] + b[0], min(a[1], b[1])))
-    for key, (value, time) in ended.items():
-        is_gauge = kind.startswith("gauge")
-        if is_gauge and time < 0.0:
-            continue  # it was removed
-        cell = value, time if is_gauge else min(time, 0.0)
-        kept[key] = combine(kept[key], cell) if key in kept else cell
+def kept(kind: str, cells: Iterable[tuple[bytes, Cell]]) -> list[dict[bytes, Cell]]:
+    """What is kept of processes that have ended: of counts, also the last removal.
+
+    Two pages: beside sums stands what they lack to the exact ones, which adds up with them.
+    """
+    by_key: dict[bytes, list[Cell]] = {}
+    is_gauge = kind.startswith("gauge")
+    for key, (value, time) in cells:
+        if not (is_gauge and time < 0.0):  # or it was removed
+            by_key.setdefault(key, []).append((value, time if is_gauge else min(time, 0.0)))
+    if kind in KEPT:
+        return [{key: KEPT[kind](found) for key, found in by_key.items()}]
+    sums: dict[bytes, Cell] = {}
+    rests: dict[bytes, Cell] = {}
+    for key, found in by_key.items():
+        total, rest = sum_and_rest([value for value, _ in found])
+        sums[key] = total, min(time for _, time in found)
+        if rest:
+            rests[key] = rest, 0.0
+    return [sums, rests]
 
 
 def snapshot(process: Process, kind: str, cells: Mapping[bytes, Cell], instance: str) -> Snapshot:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from .storage import REMARK_KINDS, Remark, Snapshot
+from .storage import REMARK_KINDS, Process, Remark, Snapshot
 
 
 class Nonsense(Exception):
@@ -42,6 +43,8 @@ def _snapshot(one: object) -> Snapshot:
     texts: tuple[object, ...] = one.kind, one.instance, getattr(one.process, "name", None)
     if not all(isinstance(text, str) for text in texts):
         raise Nonsense(f"{_called(one)} has a process, a kind or an instance without a name")
+    if not _is_process(one.process):
+        raise Nonsense(f"{_called(one)} has a process whose facts are of other types")
     values: object = one.values
     if not isinstance(values, memoryview) or values.format != "d" or not values.contiguous:
         raise Nonsense(f"{_called(one)} has values that are no contiguous doubles")
@@ -51,13 +54,42 @@ def _snapshot(one: object) -> Snapshot:
     return replace(one, remarks=_remarks(one).copy) if one.kind in REMARK_KINDS else one
 
 
+def _is_process(one: object) -> bool:
+    if not isinstance(one, Process):
+        return False
+    texts: tuple[object, ...] = one.role, one.number
+    times: tuple[object, ...] = one.started, one.ended
+    return (
+        all(isinstance(text, str) for text in texts)
+        and one.alive in (None, True, False)
+        and all(when is None or _is_time(when) for when in times)
+    )
+
+
+def _is_time(when: object) -> bool:
+    return isinstance(when, (int, float)) and math.isfinite(when)
+
+
+def _is_remark(one: object) -> bool:
+    if not isinstance(one, Remark):
+        return False
+    labels: object = one.labels
+    value: object = one.value
+    return (
+        isinstance(labels, Mapping)
+        and all(isinstance(text, str) for label in labels.items() for text in label)
+        and isinstance(value, (int, float))
+        and _is_time(one.time)
+    )
+
+
 def _remarks(one: Snapshot) -> dict[bytes, Remark]:
     """What a snapshot says of series; asked now, as a scrape must not find out that it can't."""
     said: object = one.remarks()
     if not isinstance(said, Mapping):
         raise Nonsense(f"{_called(one)} has remarks that are no mapping")
     found = dict(said)
-    if not all(isinstance(key, bytes) and isinstance(it, Remark) for key, it in found.items()):
+    if not all(isinstance(key, bytes) and _is_remark(it) for key, it in found.items()):
         raise Nonsense(f"{_called(one)} has remarks that are none")
     return found
 

@@ -106,8 +106,11 @@ def _checked(metric: Metric) -> Metric:
     """A metric that can be written; what else a collector gives must not fail the whole scrape."""
     if not isinstance(metric, Metric):
         raise TypeError(f"not a Metric: {metric!r}")
+    if not isinstance(metric.documentation, str):
+        raise TypeError(f"a help that is no string: {metric!r}")
     for sample in metric.samples:
         float(sample.value)
-        if not all(isinstance(text, str) for label in sample.labels.items() for text in label):
-            raise TypeError(f"labels that are no strings: {sample!r}")
+        texts = (sample.name, *sample.labels, *sample.labels.values())
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError(f"a name or labels that are no strings: {sample!r}")
     return metric

@@ -40,6 +40,16 @@ def exact_sum(parts: Sequence[float]) -> float:
         return sum(parts)
 
 
+def sum_and_rest(parts: Sequence[float]) -> tuple[float, float]:
+    """The sum, and what it lacks to the exact one: both are to be kept and added up again.
+
+    With the sum alone a counter may fall by its last digit when what was added up in one way is
+    added up in another, and to Prometheus that is a restart.
+    """
+    total = exact_sum(parts)
+    return total, exact_sum((*parts, -total)) if math.isfinite(total) else 0.0
+
+
 class Column:
     """One process's part of a table: which row each of its keys is, and how to get its values."""
 

@@ -28,11 +28,13 @@ def name(settings: Settings, directory: str) -> str:
         # Written elsewhere first: whoever finds the file finds it whole, and the first one wins.
         mode = 0o600 | (os.stat(directory).st_mode & 0o040)
         fd, temporary = tempfile.mkstemp(suffix=".run.new", dir=directory)
-        with open(fd, "w", encoding="ascii") as file:
-            os.fchmod(fd, mode)
-            file.write(uuid.uuid4().hex[:8])
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, path)
-        os.unlink(temporary)
+        try:
+            with open(fd, "w", encoding="ascii") as file:
+                os.fchmod(fd, mode)
+                file.write(uuid.uuid4().hex[:8])
+            with contextlib.suppress(FileExistsError):
+                os.link(temporary, path)
+        finally:
+            os.unlink(temporary)  # also on a full disk, where it is tried again and again
     with open(path, encoding="ascii") as file:
         return f"{host}-{file.read()}"

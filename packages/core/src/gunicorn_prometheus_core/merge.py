@@ -56,7 +56,10 @@ class Merge:
         seen: set[str] = set()
         for kind, members in by_kind.items():
             if kind not in self._tables:
-                self._tables[kind] = _TABLES.get(kind, GaugeTable)(kind, self._prefixes)
+                table = GaugeTable if kind.startswith("gauge_") else _TABLES.get(kind)
+                if table is None:
+                    continue  # of a later version, on another host
+                self._tables[kind] = table(kind, self._prefixes)
             for family in self._tables[kind].merge(members):
                 if family.name not in seen:
                     seen.add(family.name)

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from . import native
 from .native import Buckets
 from .storage import Remark
-from .text import escape_name, exposed
+from .text import encoded, escape_name, exposed
 
 _COUNTER, _GAUGE, _SUMMARY, _UNTYPED, _HISTOGRAM = range(5)
 _TYPES = {
@@ -30,7 +30,11 @@ _TYPES = {
     "untyped": _UNTYPED,
     "histogram": _HISTOGRAM,
 }
+#: The label that is no label in a message, by type.
+_BOUND_LABELS = {_HISTOGRAM: "le", _SUMMARY: "quantile"}
 _DOUBLE = struct.Struct("<d")
+#: Doubles hold whole numbers up to here, one by one.
+_LARGEST = 2**53
 _MOST_REMEMBERED = 200_000
 
 _SAMPLE = re.compile(r"\n([^{ ]*)(?:\{(.*)\})? ", re.DOTALL)
@@ -51,6 +55,11 @@ def varint(number: int) -> bytes:
 
 def _zigzag(number: int) -> int:
     return number << 1 if number >= 0 else (-number << 1) - 1
+
+
+def _whole(number: float) -> int:
+    """A count as messages can hold it: what is none, such as NaN, must not cost the others."""
+    return round(min(number, _LARGEST)) if number > 0 else 0
 
 
 def _uint(tag: int, number: int) -> bytes:
@@ -74,45 +83,58 @@ def _packed(tag: int, numbers: Iterable[int]) -> bytes:
 
 
 def _label(name: str, value: str) -> bytes:
-    return _bytes(1, _bytes(1, name.encode()) + _bytes(2, value.encode()))
+    return _bytes(1, _bytes(1, encoded(name)) + _bytes(2, encoded(value)))
 
 
 class Sample(NamedTuple):
     """The text before a value, taken apart."""
 
     name: str
-    #: Encoded, without ``le`` and ``quantile``.
+    #: Encoded, without that of the bound.
     labels: bytes
-    #: The value of the label ``le`` or ``quantile``.
+    #: The value of ``le`` in a histogram, of ``quantile`` in a summary.
     bound: float | None
 
 
 class Samples(dict[bytes, Sample]):
-    """Texts before values taken apart, remembered."""
+    """Texts before values taken apart, remembered, of families of one type."""
+
+    def __init__(self, number: int) -> None:
+        self._bound_label = _BOUND_LABELS.get(number)
 
     def __missing__(self, text: bytes) -> Sample:
         if len(self) >= _MOST_REMEMBERED:
             self.clear()
-        sample = self[text] = _taken_apart(text.decode())
+        sample = self[text] = _taken_apart(text.decode(), self._bound_label)
         return sample
 
 
-def _taken_apart(text: str) -> Sample:
+def _taken_apart(text: str, bound_label: str | None) -> Sample:
     match = _SAMPLE.fullmatch(text)
     assert match is not None, text
     name, inside = match.groups()
-    labels, bound = [], None
+    labels: list[bytes] = []
+    bound = None
     for item in _ITEM.finditer(inside or ""):
         first, value = item.groups()
         if not first:
             continue
         if value is None:
             name = _unquoted(first)
-        elif first in ("le", "quantile"):
-            bound = float(_unquoted(value))
         else:
-            labels.append(_label(_unquoted(first), _unquoted(value)))
+            number = _number(_unquoted(value)) if first == bound_label else None
+            if number is None:
+                labels.append(_label(_unquoted(first), _unquoted(value)))
+            else:
+                bound = number
     return Sample(name, b"".join(labels), bound)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _unquoted(text: str) -> str:
@@ -135,7 +157,7 @@ class Encoder:
     """Encodes families. For one thread at a time."""
 
     def __init__(self) -> None:
-        self._samples = Samples()
+        self._samples = {number: Samples(number) for number in _WRITERS}
 
     def family(
         self,
@@ -153,10 +175,11 @@ class Encoder:
         family, kind, help_text, names = header
         exposed_name, exposed_type = exposed(family, kind, names)
         name, number = escape_name(exposed_name, escaping), _TYPES.get(exposed_type, _UNTYPED)
+        taken_apart = self._samples[number]
         rows: dict[bytes, _Row] = {}
         strangers: dict[str, list[bytes]] = {}
         for text, value in samples:
-            sample = self._samples[text]
+            sample = taken_apart[text]
             part = sample.name.removeprefix(name) if sample.name.startswith(name) else None
             if part is None or part not in _PARTS[number]:
                 content = _bytes(5, _double(1, value))
@@ -188,8 +211,8 @@ class Encoder:
 def _message(name: str, help_text: str, number: int, metrics: list[bytes]) -> bytes:
     content = b"".join(
         (
-            _bytes(1, name.encode()),
-            _bytes(2, help_text.encode()),
+            _bytes(1, encoded(name)),
+            _bytes(2, encoded(help_text)),
             _uint(3, number),
             *(_bytes(4, metric) for metric in metrics),
         )
@@ -199,7 +222,7 @@ def _message(name: str, help_text: str, number: int, metrics: list[bytes]) -> by
 
 def _exemplar(remark: Remark) -> bytes:
     seconds, rest = divmod(remark.time, 1)
-    when = _uint(1, int(seconds)) + _uint(2, int(rest * 1e9))
+    when = _uint(1, _whole(seconds)) + _uint(2, min(_whole(rest * 1e9), 999_999_999))
     labels = b"".join(_label(name, value) for name, value in remark.labels.items())
     return labels + _double(2, remark.value) + _bytes(3, when)
 
@@ -223,14 +246,14 @@ def _summary(row: _Row, _: Buckets) -> bytes:
 
 
 def _totals(count: float, row: _Row) -> bytes:
-    return _uint(1, round(max(count, 0.0))) + _double(2, row.values.get("_sum", 0.0))
+    return _uint(1, _whole(count)) + _double(2, row.values.get("_sum", 0.0))
 
 
 def _histogram(row: _Row, all_buckets: Buckets) -> bytes:
     buckets = b"".join(
         _bytes(
             3,
-            _uint(1, round(max(value, 0.0)))
+            _uint(1, _whole(value))
             + _double(2, bound)
             + (_bytes(3, exemplar) if exemplar else b""),
         )
@@ -240,16 +263,17 @@ def _histogram(row: _Row, all_buckets: Buckets) -> bytes:
     if not counts:
         return _bytes(7, _totals(row.values.get("_count", 0.0), row) + buckets)
     # Prometheus refuses a native histogram whose count is not that of its buckets.
-    return _bytes(7, _totals(sum(counts.values()), row) + buckets + _native(counts))
+    whole = {at: _whole(count) for at, count in counts.items()}
+    return _bytes(7, _totals(sum(whole.values()), row) + buckets + _native(whole))
 
 
-def _native(counts: Mapping[int, float]) -> bytes:
+def _native(counts: Mapping[int, int]) -> bytes:
     """Schema, zero bucket and the buckets that are not empty: spans of neighbours, differences."""
     spans: list[list[int]] = []
     deltas: list[int] = []
     before, end = 0, 0
     for at in sorted(counts.keys() - {native.ZERO}):
-        count = round(counts[at])
+        count = counts[at]
         if spans and at == end:
             spans[-1][1] += 1
         else:
@@ -260,7 +284,7 @@ def _native(counts: Mapping[int, float]) -> bytes:
         (
             _sint(5, native.SCHEMA),
             _double(6, native.ZERO_THRESHOLD),
-            _uint(7, round(counts.get(native.ZERO, 0.0))),
+            _uint(7, counts.get(native.ZERO, 0)),
             *(_bytes(12, _sint(1, offset) + _uint(2, length)) for offset, length in spans),
             _packed(13, deltas),
         )

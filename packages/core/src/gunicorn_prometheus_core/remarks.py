@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from .families import Block, MergedFamily
 from .series import Series, parse
 from .storage import EXEMPLAR, INFO, Remark, Snapshot, latest
-from .text import NumberTexts, SamplePrefixes
+from .text import NumberTexts, SamplePrefixes, encoded
 
 
 class Parsed:
@@ -71,7 +71,7 @@ class RemarkTable:
             yield self._prefix(series, {**remark.labels, **labels}), 1.0
             return
         for state, is_it in remark.labels.items():
-            yield self._prefix(series, {**labels, series.family: state}), float(is_it)
+            yield self._prefix(series, {**labels, series.family: state}), float(is_it == "1")
 
     def _prefix(self, series: Series, labels: Mapping[str, str]) -> bytes:
         return self._prefixes.join(series.sample, self._prefixes.labels(sorted(labels.items())))
@@ -106,7 +106,7 @@ class Exemplars:
 
     def _text(self, remark: Remark) -> bytes:
         labels = self._prefixes.labels(remark.labels.items())
-        return b" # {%b} %b %.3f" % (labels.encode(), self._numbers[remark.value], remark.time)
+        return b" # {%b} %b %.3f" % (encoded(labels), self._numbers[remark.value], remark.time)
 
 
 def le_last(label: tuple[str, str]) -> tuple[bool, str]:

@@ -196,9 +196,10 @@ class Storage(Protocol):
         """The latest snapshots of all processes.
 
         Of a storage that hosts share: of all instances but this one, each with its instance's name,
-        and the counts of those that are gone. No counter among them may fall, and none may be there
-        twice or be missing while an instance is retired. The order means nothing. What it gives
-        must not change afterwards, but for ``keys`` and ``at``, which may grow between two calls.
+        and the counts of those that are gone. No counter among them may fall, not by its last digit
+        either, and none may be there twice or be missing while an instance is retired. The order
+        means nothing. What it gives must not change afterwards, but for ``keys`` and ``at``, which
+        may grow between two calls.
         """
 
     def processes(self) -> Sequence[Process]:
@@ -209,7 +210,9 @@ class Storage(Protocol):
 
         Of its kinds those in :data:`KEPT_KINDS` stay as they are and the others vanish, remarks
         included. With :data:`REMOVALS` the counts of a series that was removed stay in the sum, and
-        the series stays removed; a gauge that was removed vanishes. It may be this very instance,
+        the series stays removed; a gauge that was removed vanishes. What is added up is added up
+        exactly, see :func:`~gunicorn_prometheus_core.gathering.sum_and_rest`, which may take two
+        snapshots, of different names of instances. It may be this very instance,
         which "" means, too. Repeating it does no harm, and an instance that nobody knows is no
         error. A backend without :data:`RETIRES` raises NotImplementedError; it isn't called there.
         """

@@ -137,6 +137,14 @@ class NumberTexts(dict[float, bytes]):
         return text
 
 
+def encoded(text: str) -> bytes:
+    """A text in UTF-8, whatever it is made of.
+
+    Half a surrogate, as Python has it in names of files that are no UTF-8, is a question mark.
+    """
+    return text.encode("utf-8", "replace")
+
+
 def is_legacy(name: str, *, label: bool = False) -> bool:
     """Whether the name of a metric or a label is valid without quoting or escaping everywhere."""
     return (_LEGACY_LABEL if label else _LEGACY_NAME)(name) is not None
@@ -181,12 +189,12 @@ class SamplePrefixes:
     def starts(self, name: str) -> tuple[bytes, bytes]:
         """How the lines of samples of that name begin: without labels, and with."""
         plain, opened, _ = self._names[name]
-        return plain[1:].encode(), opened[1:].encode()
+        return encoded(plain[1:]), encoded(opened[1:])
 
     def join(self, name: str, labels: str) -> bytes:
         """The text before the value, with its newline and space, given the text of the labels."""
         plain, opened, closed = self._names[name]
-        return (f"{opened}{labels}{closed}" if labels else plain).encode()
+        return encoded(f"{opened}{labels}{closed}" if labels else plain)
 
 
 class _PairTexts(dict[tuple[str, str], str]):
@@ -227,13 +235,16 @@ def _written(name: str, scheme: str, *, label: bool = False) -> str:
     return escape_name(name, scheme, label=label)
 
 
+_CLASSIC_TYPES = {"stateset": "gauge", "unknown": "untyped", "gaugehistogram": "histogram"}
+
+
 def exposed(family: str, kind: str, sample_names: Collection[str]) -> tuple[str, str]:
     """Name and type of a family where there are but the types of the classic text format."""
     if kind == "counter":
         return (family if family in sample_names else f"{family}_total"), kind
     if kind == "info":
         return f"{family}_info", "gauge"
-    return family, {"stateset": "gauge", "unknown": "untyped"}.get(kind, kind)
+    return family, _CLASSIC_TYPES.get(kind, kind)
 
 
 def header(
@@ -252,4 +263,4 @@ def header(
         kind = "unknown"
     escaped = _written(name, form.escaping)
     escapes = _TEXT_ESCAPES if form.openmetrics else _HELP_ESCAPES
-    return f"# HELP {escaped} {help_text.translate(escapes)}\n# TYPE {escaped} {kind}".encode()
+    return encoded(f"# HELP {escaped} {help_text.translate(escapes)}\n# TYPE {escaped} {kind}")

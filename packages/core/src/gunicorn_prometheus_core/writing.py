@@ -116,5 +116,5 @@ def _samples(metric: Metric, prefixes: SamplePrefixes) -> list[tuple[bytes, floa
     found = []
     for sample in metric.samples:
         labels = prefixes.labels(sorted(sample.labels.items(), key=le_last))
-        found.append((prefixes.join(sample.name, labels), sample.value))
+        found.append((prefixes.join(sample.name, labels), float(sample.value)))
     return found

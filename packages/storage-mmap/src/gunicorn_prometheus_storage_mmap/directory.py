@@ -12,19 +12,33 @@ from typing import Any
 
 from gunicorn_prometheus_core.logs import log
 from gunicorn_prometheus_core.settings import Settings
+from gunicorn_prometheus_core.storage import REMARK_KINDS, SUMMED_KINDS
 
 from . import layout, remarks, slots
 from .access import Access
 
 _PRIVATE_PREFIX = "gunicorn-prometheus-"
-#: Its presence says that the directory was made for one server and may be removed.
+#: In a directory of such a name it says that it was made for one server and may be removed.
 _PRIVATE_MARK = "private"
 _ABANDONED_SECONDS = 10.0
-_OURS = (
-    *(".db", ".db.new", ".db.corrupt", ".run", ".run.new", slots.SUFFIX),
-    *(layout.OWN_SUFFIX, f"{layout.OWN_SUFFIX}.new", f"{layout.OWN_SUFFIX}.corrupt"),
-    *(remarks.SUFFIX, f"{remarks.SUFFIX}.new"),
+#: What the names of pages begin and end with; the directory may hold databases of others.
+_KINDS = SUMMED_KINDS | REMARK_KINDS | {"gauge"}
+_PAGES = tuple(
+    suffix + state
+    for suffix in (layout.SUFFIX, layout.OWN_SUFFIX, remarks.SUFFIX)
+    for state in ("", ".new", ".corrupt")
 )
+_BESIDE = (".run", ".run.new", slots.SUFFIX)
+
+
+def _is_ours(name: str) -> bool:
+    is_page = name.endswith(_PAGES) and name.partition("_")[0] in _KINDS
+    return is_page or name.endswith(_BESIDE)
+
+
+def _is_private(path: str) -> bool:
+    named = os.path.basename(path).startswith(_PRIVATE_PREFIX)
+    return named and os.path.isfile(os.path.join(path, _PRIVATE_MARK))
 
 
 def access_to(path: str, uid: int | None = None, gid: int | None = None) -> Access:
@@ -38,10 +52,10 @@ def access_to(path: str, uid: int | None = None, gid: int | None = None) -> Acce
 class PageDirectory:
     """See :class:`gunicorn_prometheus_core.recording.Directory`."""
 
-    def __init__(self, path: str, access: Access, *, private: bool = False) -> None:
+    def __init__(self, path: str, access: Access) -> None:
         self.path = path
         self._access = access
-        self._private = private or os.path.exists(os.path.join(path, _PRIVATE_MARK))
+        self._private = _is_private(path)
 
     def retire(self, pid: int) -> tuple[str, Mapping[str, Any]] | None:
         """Number of the worker slot that this ended process owned, and what it left there."""
@@ -69,7 +83,7 @@ class PageDirectory:
                 log.info("%s is in use by another server: its pages are kept", self.path)
                 return
             for name in os.listdir(self.path):
-                if name.endswith(_OURS):
+                if _is_ours(name):
                     os.unlink(os.path.join(self.path, name))
 
     def discard(self) -> None:
@@ -130,7 +144,7 @@ def _private(uid: int, gid: int) -> PageDirectory:
         pass
     if os.geteuid() == 0 and uid != 0:
         os.chown(path, uid, gid)
-    return PageDirectory(path, Access(0o600, uid, gid), private=True)
+    return PageDirectory(path, Access(0o600, uid, gid))
 
 
 def _private_base() -> str:

@@ -53,13 +53,18 @@ def used_bytes(data: Any, size: int) -> int:
     """How many bytes of a page of that size are in use. Raises CorruptPage."""
     if size < HEADER_BYTES:
         raise CorruptPage(f"{size} bytes are too few for a page")
-    used, removed = _HEADER.unpack_from(data)
-    if used == 0 and removed == 0:
+    if is_blank(data):
         # What another process has created but not yet written its header into.
         return HEADER_BYTES
+    used, removed = _HEADER.unpack_from(data)
     if removed not in (0, 1) or used < HEADER_BYTES or used % 8 or used > size:
         raise CorruptPage(f"the header claims {used} bytes in use of {size}")
     return int(used)
+
+
+def is_blank(data: Any) -> bool:
+    """Whether nothing has been written into a page, not even that it is empty."""
+    return not any(_HEADER.unpack_from(data))
 
 
 def has_removed(data: Any) -> bool:

@@ -1,18 +1,10 @@
-"""Everybody's pages, as snapshots.
-
-Reading costs the writers nothing and asks nothing of them: pages are mapped
-read-only and looked at while they change. What was learned about a page stays
-valid because entries are only ever added; a page that was begun anew is
-another file.
-"""
+"""Everybody's pages, as snapshots."""
 
 from __future__ import annotations
 
-import mmap
+import contextlib
 import os
-import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 from gunicorn_prometheus_core.errors import StorageUnavailable
 from gunicorn_prometheus_core.logs import log
@@ -20,13 +12,12 @@ from gunicorn_prometheus_core.storage import NATIVE, REMARK_KINDS, SUMMED_KINDS,
 
 from . import archive, layout, remarks, slots
 from .access import Access
+from .owners import Owners
+from .reading import Known, PageReading
 
 _GAUGE_MODES = frozenset(
     prefix + mode for prefix in ("", "live") for mode in ("all", "min", "max", "sum", "mostrecent")
 )
-#: Pages up to this size are remembered at every reading, larger ones now and then.
-_SMALL_BYTES = 1 << 18
-_REMEMBER_SECONDS = 10.0
 
 
 def parse_name(name: str) -> tuple[str, str] | None:
@@ -46,116 +37,6 @@ def parse_name(name: str) -> tuple[str, str] | None:
     return None
 
 
-class _Page:
-    """One page file being read."""
-
-    def __init__(self, path: str, kind: str, process: str, file_id: tuple[int, int]) -> None:
-        self.path, self.kind, self.process = path, kind, process
-        self.file_id = file_id
-        self.frozen = False
-        #: Whether a series was ever removed from it.
-        self.removed = False
-        self.keys: list[bytes] = []
-        self.at: list[int] = []
-        self.values: memoryview[Any] = memoryview(b"")
-        self.remembered = b""
-        self._remembered_at = time.monotonic()
-        self._used = layout.HEADER_BYTES
-        self._size = 0
-        self._map: mmap.mmap | None = None
-
-    def refresh(self, fd: int, size: int, known: _Known) -> None:
-        """Look at what is new, making use of what is ``known`` from other pages.
-
-        Raises CorruptPage, or OSError when the file can't be mapped.
-        """
-        if size == 0 and self._map is None:
-            return  # prometheus_client has just created it
-        size &= ~7
-        if size < self._used:
-            raise layout.CorruptPage(f"it has shrunk to {size} bytes")
-        mapped, used = self._look(fd, size)
-        if used < self._used or not self._last_key_stands():
-            raise layout.CorruptPage("entries that were there before are gone")
-        if used > self._used:
-            if not self.keys:
-                self._begin_like(known.shape(self.kind), used)
-            keys, at = layout.scan(mapped, self._used, used, known.keys)
-            self._used = used
-            self.keys += keys
-            self.at += at
-            known.first.setdefault(self.kind, (self.keys, self.at))
-        self.removed = layout.has_removed(mapped)
-        now = time.monotonic()
-        if used <= _SMALL_BYTES or now - self._remembered_at > _REMEMBER_SECONDS:
-            # With a header of its own: that of the file may have moved on.
-            body = memoryview(mapped)[layout.HEADER_BYTES : used]
-            self.remembered = b"".join((layout.header(used, int(self.removed)), body))
-            self._remembered_at = now
-
-    def _look(self, fd: int, size: int) -> tuple[mmap.mmap, int]:
-        """The mapped file, and how many bytes of it are in use. Raises CorruptPage, or OSError."""
-        while True:
-            if self._map is None or size != self._size:
-                self._map = mmap.mmap(fd, size, access=mmap.ACCESS_READ)
-                self._size = size
-                self.values = memoryview(self._map).cast("d")
-                # A snapshot that another thread still reads has the smaller values: its keys must
-                # not grow beyond them.
-                self.keys, self.at = list(self.keys), list(self.at)
-            try:
-                return self._map, layout.used_bytes(self._map, size)
-            except layout.CorruptPage:
-                # Its writer may have made it larger, and used that, since we asked for its size.
-                grown = os.fstat(fd).st_size & ~7
-                if grown <= size:
-                    raise
-                size = grown
-
-    def freeze(self) -> None:
-        """Stay at the last good state that is known.
-
-        The file stays mapped, so that no other one gets its inode number while we go by that.
-        """
-        self.frozen = True
-        self.keys, self.at = layout.scan(
-            self.remembered, layout.HEADER_BYTES, max(layout.HEADER_BYTES, len(self.remembered))
-        )
-        self.values = memoryview(self.remembered).cast("d")
-
-    def _begin_like(self, shape: layout.Shape | None, used: int) -> None:
-        """Take over the entries of another page, if ours begins with the same ones."""
-        assert self._map is not None
-        if shape is not None and shape.begins(self._map[:used], used):
-            self.keys += shape.keys
-            self.at += shape.at
-            self._used = shape.used
-
-    def _last_key_stands(self) -> bool:
-        if not self.keys or self._map is None:
-            return True
-        key = self.keys[-1]
-        end = self.at[-1] * 8
-        begin = end - (len(key) + 8 - (len(key) + 4) % 8)
-        return self._map[begin : begin + len(key)] == key
-
-
-class _Known:
-    """What pages have in common: the objects of keys, and the entries they begin with."""
-
-    def __init__(self) -> None:
-        self.keys: dict[bytes, bytes] = {}
-        #: Keys and positions of the first page that was read, by kind.
-        self.first: dict[str, tuple[list[bytes], list[int]]] = {}
-        self._shapes: dict[str, layout.Shape] = {}
-
-    def shape(self, kind: str) -> layout.Shape | None:
-        """The entries of the first page of that kind; None if there is none yet."""
-        if kind not in self._shapes and kind in self.first:
-            self._shapes[kind] = layout.Shape(*self.first[kind])
-        return self._shapes.get(kind)
-
-
 class Reader:
     """The pages of a directory. Used by one thread at a time.
 
@@ -172,33 +53,46 @@ class Reader:
         self._directory = directory
         self._access = access
         self._on_quarantine = on_quarantine
-        self._pages: dict[str, _Page] = {}
+        self._pages: dict[str, PageReading] = {}
         self._remarks: dict[str, remarks.Reading] = {}
-        self._known = _Known()
+        self._known = Known()
         self._unreadable: set[str] = set()
-        self._slots: dict[str, tuple[int, int, int]] = {}
+        self._owners = Owners(directory)
         self._processes: dict[str, Process] = {}
 
     def collect(self) -> Sequence[Snapshot]:
         """A snapshot of each page. Raises StorageUnavailable when there is no directory."""
-        self._processes = {process.name: process for process in self._look_at_slots()}
-        pages: dict[str, _Page] = {}
-        noted: dict[str, remarks.Reading] = {}
-        for name in self._names():
-            if name.endswith(remarks.SUFFIX):
-                reading = self._read_remarks(name)
-                if reading is not None:
-                    noted[name] = reading
-                continue
-            page = self._read(name)
-            if page is not None:
-                pages[name] = page
-        self._pages, self._remarks = pages, noted
+        with contextlib.ExitStack() as held:
+            self._look_at_owners(held)
+            names = self._names()
+            # Who takes a slot moves what its gauges have kept into the archive. Meanwhile it would
+            # be in both, or in neither.
+            pages = self._read_all(name for name in names if name.startswith("gauge_"))
+        pages |= self._read_all(name for name in names if not name.startswith("gauge_"))
+        found = {name: self._read_remarks(name) for name in names if name.endswith(remarks.SUFFIX)}
+        self._remarks = {name: one for name, one in found.items() if one is not None}
+        self._pages = pages
         self._trim()
         return [
             *map(self._snapshot, pages.values()),
-            *(self._snapshot_of_remarks(name, reading) for name, reading in noted.items()),
+            *(self._snapshot_of_remarks(*of) for of in self._remarks.items()),
         ]
+
+    def _look_at_owners(self, held: contextlib.ExitStack) -> None:
+        """Look at who owns the slots; nobody takes one until ``held`` is let go."""
+        try:
+            held.enter_context(slots.locked(self._directory, None, shared=True))
+            self._processes = {process.name: process for process in self._owners.look()}
+        except FileNotFoundError:
+            self._processes = {}  # a directory that only prometheus_client has written into
+        except TimeoutError as error:
+            log.warning("%s; taking everybody to live", error)
+        except OSError as error:
+            raise StorageUnavailable(f"can't read {self._directory}: {error}") from error
+
+    def _read_all(self, names: Iterable[str]) -> dict[str, PageReading]:
+        pages = {name: self._read(name) for name in names}
+        return {name: page for name, page in pages.items() if page is not None}
 
     def _names(self) -> list[str]:
         try:
@@ -206,7 +100,7 @@ class Reader:
         except OSError as error:
             raise StorageUnavailable(f"can't read {self._directory}: {error}") from error
 
-    def _read(self, name: str) -> _Page | None:
+    def _read(self, name: str) -> PageReading | None:
         """The page of that file name as it is now; None if it isn't one or can't be read."""
         named = parse_name(name)
         if named is None:
@@ -219,10 +113,11 @@ class Reader:
                 file_id = status.st_dev, status.st_ino
                 page = self._pages.get(name)
                 if page is None or page.file_id != file_id:
-                    page = _Page(path, *named, file_id)
+                    page = PageReading(path, *named, file_id)
                 if not page.frozen:
+                    whole = page.process in self._processes
                     try:
-                        page.refresh(file.fileno(), status.st_size, self._known)
+                        page.refresh(file.fileno(), status.st_size, self._known, whole=whole)
                     except layout.CorruptPage as error:
                         self._set_aside(page, str(error))
         except FileNotFoundError:
@@ -261,7 +156,7 @@ class Reader:
         """Forget what is shared when most of it is of pages that are gone."""
         pages = self._pages.values()
         if len(self._known.keys) > 1000 + 2 * sum(len(page.keys) for page in pages):
-            self._known = _Known()
+            self._known = Known()
             self._known.keys.update((key, key) for page in pages for key in page.keys)
 
     def processes(self) -> Sequence[Process]:
@@ -270,12 +165,10 @@ class Reader:
 
     def close(self) -> None:
         """Let go of all files."""
-        for fd, *_ in self._slots.values():
-            os.close(fd)
-        self._slots.clear()
+        self._owners.close()
         self._pages.clear()
 
-    def _snapshot(self, page: _Page) -> Snapshot:
+    def _snapshot(self, page: PageReading) -> Snapshot:
         return Snapshot(
             self._process_of(page.process),
             page.kind,
@@ -296,7 +189,7 @@ class Reader:
             process = Process(name, archive.NAME if name == archive.NAME else "other", name)
         return process
 
-    def _set_aside(self, page: _Page, reason: str) -> None:
+    def _set_aside(self, page: PageReading, reason: str) -> None:
         """Put a corrupt page out of the way, its last good state in its place if we know one.
 
         Whoever records into it notices that the file has changed and goes on in the new one.
@@ -314,48 +207,3 @@ class Reader:
                 archive.write(page.path, dict(layout.read(page.remembered)), self._access)
         except OSError as error:
             log.error("can't restore %s: %s", page.path, error)
-
-    def _look_at_slots(self) -> list[Process]:
-        try:
-            with slots.locked(self._directory, None, shared=True):
-                return [self._process(name) for name in self._opened_slots()]
-        except FileNotFoundError:
-            return []  # a directory that only prometheus_client has written into
-        except TimeoutError as error:
-            log.warning("%s; taking everybody to live", error)
-            return list(self._processes.values())
-        except OSError as error:
-            raise StorageUnavailable(f"can't read {self._directory}: {error}") from error
-
-    def _opened_slots(self) -> list[str]:
-        names = slots.names(self._directory)
-        for name in self._slots.keys() | set(names):
-            held = self._slots.get(name)
-            try:
-                status = os.stat(os.path.join(self._directory, name))
-            except FileNotFoundError:
-                status = None
-            if held and (status is None or held[1:] != (status.st_dev, status.st_ino)):
-                os.close(self._slots.pop(name)[0])
-                held = None
-            if held is None and status is not None:
-                fd = os.open(os.path.join(self._directory, name), os.O_RDONLY | os.O_CLOEXEC)
-                self._slots[name] = fd, status.st_dev, status.st_ino
-        return [name for name in names if name in self._slots]
-
-    def _process(self, file_name: str) -> Process:
-        fd = self._slots[file_name][0]
-        name = file_name.removesuffix(slots.SUFFIX)
-        role, _, number = name.rpartition("-")
-        alive = slots.is_owned(fd)
-        noted = slots.facts(fd)
-        return Process(
-            name,
-            role,
-            number,
-            alive,
-            # Of another container it would be the pid of somebody else here.
-            pid=noted.get("pid") if noted.get("pids") == slots.pid_namespace() else None,
-            started=noted.get("started"),
-            ended=None if alive else os.fstat(fd).st_mtime,
-        )

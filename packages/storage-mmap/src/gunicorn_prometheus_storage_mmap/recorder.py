@@ -10,23 +10,36 @@ can be had, recording goes on in memory and ``tick`` keeps trying.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 from _thread import RLock
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gunicorn_prometheus_core import catalogue
-from gunicorn_prometheus_core.logs import log
 from gunicorn_prometheus_core.recording import Cells, sample_keys
 from gunicorn_prometheus_core.storage import Remark
 
-from . import archive, layout, remarks, slots
+from . import archive, layout, slots
 from .access import Access
+from .complaints import Complaints
 from .page import Page
-from .remarks import Remarks
+from .saying import Saying
 
 #: Role of a process that nobody gave another: a child that the application forked.
 CHILD = "process"
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """No finaliser runs meanwhile: it may record, and would find pages that are half moved."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class _Unbound:
@@ -65,26 +78,12 @@ class Recorder:
         self._role = ""
         self._pages: dict[str, Page] = {}
         self._overflow: dict[str, Page] = {}
-        self._remarks: dict[str, Remarks] = {}
+        self._complaints = Complaints(self.lock)
+        self._saying = Saying(self._complaints)
         #: Called at each tick, without the lock.
         self.on_tick: list[Callable[[], None]] = []
-        self._complained: set[str] = set()
-        self._unsaid: list[tuple[Any, ...]] = []
         self._dropped = self._counter(catalogue.EXPORTER_DROPPED)
         self._quarantined = self._counter(catalogue.EXPORTER_QUARANTINED)
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the lock; what there is to say is logged without it.
-
-        A log handler may count what it logs: it would hold its own lock and wait for ours.
-        """
-        with self.lock:
-            yield
-        # Our caller may hold it, too; then the next call that doesn't says it.
-        owned = self.lock._is_owned  # type: ignore[attr-defined]  # as threading.Condition asks
-        while self._unsaid and not owned():
-            log.error(*self._unsaid.pop(0))
 
     def _counter(self, family: catalogue.Family) -> Cells:
         return self.cells("counter", sample_keys(family, {}))
@@ -96,12 +95,12 @@ class Recorder:
 
     def cells(self, kind: str, keys: Sequence[bytes]) -> Cells:
         """Places for these keys. What no longer fits on the disk is kept in memory, and counted."""
-        with self._locked():
+        with self._complaints.held():
             page = self._page(kind)
             try:
                 return Cells(page, page.place(keys))
             except OSError as error:
-                self._complain(
+                self._complaints.once(
                     f"{kind} page full",
                     "no room for more series in %s: %s; "
                     "further ones are counted in gunicorn_exporter_series_dropped_total",
@@ -118,12 +117,12 @@ class Recorder:
 
     def keys(self, kind: str) -> Sequence[bytes]:
         """Every key this process has a stored place for, its predecessors' included."""
-        with self._locked():
+        with self._complaints.held():
             return tuple(self._page(kind).keys)
 
     def remove(self, all_cells: Iterable[Cells]) -> None:
         """This process has these series no more; with their next ``cells`` it has them again."""
-        with self._locked():
+        with self._complaints.held():
             if self._is_forked():
                 self.bind(self.fork_role)
             for cells in all_cells:
@@ -132,18 +131,15 @@ class Recorder:
 
     def remark(self, kind: str, key: bytes, remark: Remark) -> None:
         """Say something of a series, in place of what was said before."""
-        with self._locked():
-            ours = self._remarks_of(kind)
-            try:
-                ours.put(key, remark)
-            except OSError as error:
-                self._complain_of_remarks(kind, error)
+        with self._complaints.held():
+            if self._is_forked():
+                self.bind(self.fork_role)
+            self._saying.put(kind, key, remark)
 
     def remarked(self, kind: str, key: bytes) -> Remark | None:
         """What this process, or its predecessor in the slot, has said of a series last."""
-        with self._locked():
-            ours = self._remarks.get(kind)
-            return None if ours is None else ours.get(key)
+        with self._complaints.held():
+            return self._saying.get(kind, key)
 
     def settle(self, directory: str, access: Access) -> None:
         """Say where the slots are. Takes effect when a role is bound."""
@@ -152,7 +148,7 @@ class Recorder:
 
     def bind(self, role: str) -> str:
         """Own a slot of that role from now on; "" if none can be had (logged, and tried again)."""
-        with self._locked():
+        with self._complaints.held(), _undisturbed():
             self._role = role
             self.fork_role = CHILD
             if self._slot is not None:
@@ -166,7 +162,7 @@ class Recorder:
 
     def tick(self) -> None:
         """Get a slot if we have none, and replace pages that somebody removed or set aside."""
-        with self._locked():
+        with self._complaints.held(), _undisturbed():
             self._mend_all()
         for call in self.on_tick:
             call()
@@ -178,12 +174,10 @@ class Recorder:
             if self._role:
                 self._attach()
             return
-        for page in self._pages.values():
+        for page in tuple(self._pages.values()):
             if page.path is None or page.lost:
                 self._mend(page)
-        for ours in self._remarks.values():
-            if ours.lost:
-                self._move_remarks(ours)
+        self._saying.mend()
 
     def note(self, **facts: Any) -> None:
         """Leave facts in our slot."""
@@ -193,7 +187,7 @@ class Recorder:
 
     def close(self) -> None:
         """Give the slot up. What is recorded afterwards stays in memory."""
-        with self.lock:
+        with self.lock, _undisturbed():
             if self._slot is not None:
                 self._slot.drop()
                 self._slot = None
@@ -207,8 +201,7 @@ class Recorder:
             self._slot = None
         for page in (*self._pages.values(), *self._overflow.values()):
             page.view = _Unbound(self, page)
-        for ours in self._remarks.values():
-            ours.forget()
+        self._saying.forget()
 
     def _is_forked(self) -> bool:
         return any(isinstance(page.view, _Unbound) for page in self._pages.values())
@@ -216,32 +209,7 @@ class Recorder:
     def _begin_anew(self) -> None:
         for page in (*self._pages.values(), *self._overflow.values()):
             page.forget_values()
-        for ours in self._remarks.values():
-            ours.forget()
-
-    def _remarks_of(self, kind: str) -> Remarks:
-        if self._is_forked():
-            self.bind(self.fork_role)
-        ours = self._remarks.get(kind)
-        if ours is None:
-            ours = self._remarks[kind] = Remarks(kind)
-            if self._slot is not None:
-                self._move_remarks(ours)
-        return ours
-
-    def _move_remarks(self, ours: Remarks) -> None:
-        path = os.path.join(self.directory, f"{ours.kind}_{self.process}{remarks.SUFFIX}")
-        try:
-            ours.move_to(path, self._access)
-        except OSError as error:
-            self._complain_of_remarks(ours.kind, error)
-
-    def _complain_of_remarks(self, kind: str, error: OSError) -> None:
-        self._complain(
-            f"{kind} remarks",
-            "can't write the file of %ss in %s: %s; they are not shown until that is mended",
-            kind, self.directory, error,
-        )  # fmt: skip
+        self._saying.forget()
 
     def _page(self, kind: str) -> Page:
         if self._is_forked():
@@ -250,7 +218,8 @@ class Recorder:
         if page is None:
             page = self._pages[kind] = Page(kind)
             if self._slot is not None:
-                self._mend(page)
+                with _undisturbed():
+                    self._mend(page)
         return page
 
     def _attach(self) -> None:
@@ -260,12 +229,14 @@ class Recorder:
         slot: slots.Slot | None = None
         try:
             with slots.locked(self.directory, self._access):
+                if self._slot is not None:
+                    return  # another greenlet has taken one while we were waiting
                 slot = slots.claim(self.directory, self._role, self._access)
                 archive.absorb(self.directory, slot.name, self._access)
         except OSError as error:
             if slot is not None:
                 slot.drop()
-            self._complain(
+            self._complaints.once(
                 "slot",
                 "can't record into %s: %s; counting goes on in memory until that is mended",
                 self.directory, error,
@@ -275,10 +246,9 @@ class Recorder:
         self._move_all()
 
     def _move_all(self) -> None:
-        for page in self._pages.values():
+        for page in tuple(self._pages.values()):
             self._move(page, self._former(page.kind))
-        for ours in self._remarks.values():
-            self._move_remarks(ours)
+        self._saying.move_to(self.directory, self.process, self._access)
 
     def _reclaim(self) -> None:
         """Own our slot again after its file was removed, with the directory perhaps."""
@@ -287,9 +257,11 @@ class Recorder:
         try:
             self._access.make_directory(self.directory)
             with slots.locked(self.directory, self._access):
+                if self._slot is not lost:
+                    return  # as above
                 slot = slots.claim(self.directory, self._role, self._access, int(lost.number))
         except OSError as error:
-            self._complain("slot", "can't record into %s: %s", self.directory, error)
+            self._complaints.once("slot", "can't record into %s: %s", self.directory, error)
             return
         lost.drop()
         self._slot = slot
@@ -313,7 +285,7 @@ class Recorder:
         try:
             page.move_to(self._path(page.kind), former, self._access)
         except OSError as error:
-            self._complain(
+            self._complaints.once(
                 f"{page.kind} page",
                 "can't write %s: %s; counting goes on in memory until that is mended",
                 self._path(page.kind), error,
@@ -328,18 +300,13 @@ class Recorder:
         except FileNotFoundError:
             return {}
         except layout.CorruptPage as error:
-            os.replace(path, f"{path}.corrupt")
+            with contextlib.suppress(OSError):  # else another one takes its place all the same
+                os.replace(path, f"{path}.corrupt")
             self._add(self._quarantined, 1)
-            self._unsaid.append(("set the corrupt page %s aside: %s", path, error))
+            self._complaints.say("set the corrupt page %s aside: %s", path, error)
         except OSError as error:
-            self._complain(f"read {kind}", "can't read %s: %s", path, error)
+            self._complaints.once(f"read {kind}", "can't read %s: %s", path, error)
         return {}
 
     def _add(self, cells: Cells, amount: float) -> None:
         cells.page.view[cells.at[0]] += amount
-
-    def _complain(self, topic: str, message: str, *details: Any) -> None:
-        """Log an error as soon as the lock is free, once per topic."""
-        if topic not in self._complained:
-            self._complained.add(topic)
-            self._unsaid.append((message, *details))

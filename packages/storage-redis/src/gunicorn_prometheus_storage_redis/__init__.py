@@ -13,6 +13,7 @@ published; nothing else talks to Redis.
 * :mod:`~gunicorn_prometheus_storage_redis.incoming`: what another host has published
 * :mod:`~gunicorn_prometheus_storage_redis.remarks`: exemplars, Info and Enum, in either direction
 * :mod:`~gunicorn_prometheus_storage_redis.view`: all of it together
+* :mod:`~gunicorn_prometheus_storage_redis.care`: what is done for others
 * :mod:`~gunicorn_prometheus_storage_redis.membership`: who is dead
 * :mod:`~gunicorn_prometheus_storage_redis.archive`: the counts of the dead
 * :mod:`~gunicorn_prometheus_storage_redis.counts`: how counts are added up

@@ -49,6 +49,8 @@ class Archive:
         self.snapshots: list[Snapshot] = counts.snapshots(
             self.counts, self.processes, f"{ARCHIVE}-{self.lineage}"
         )
+        #: What was added last; "" where that isn't known.
+        self.newest: str = max(self.folded, key=self.folded.__getitem__, default="")
 
     @property
     def version(self) -> str:
@@ -76,7 +78,7 @@ class Archive:
 def parse_version(text: bytes | None) -> tuple[str, int]:
     """Lineage and number; "" and 0 for none."""
     lineage, _, number = (text or b"").decode("latin-1").partition(":")
-    return (lineage, int(number)) if number.isdigit() else ("", 0)
+    return (lineage, int(number)) if number.isdecimal() else ("", 0)
 
 
 def parse(
@@ -89,8 +91,7 @@ def parse(
     incoming = read(stored)
     names = {name for name, _ in incoming.pages}
     processes = {name: incoming.process(name) for name in names}
-    ledger = {name.decode(): when for name, when in folded}
-    return Archive(lineage, number, counts.of_archive(incoming), processes, ledger)
+    return Archive(lineage, number, counts.of_archive(incoming), processes, encoding.scores(folded))
 
 
 def ask(pipe: Any, data: tuple[str, str, str]) -> None:
@@ -106,7 +107,7 @@ def answer(replies: list[Any]) -> encoding.Stored | None:
     values, log, state = (replies.pop(0) for _ in range(3))
     if state is None:
         return None
-    chunks = {int(number): chunk for number, chunk in values.items()}
+    chunks = {int(number): chunk for number, chunk in values.items() if number.isdigit()}
     return encoding.Stored(chunks, log or b"", state)
 
 
@@ -133,11 +134,17 @@ def _write(pipe: Any, names: Names, archive: Archive, *, lasting: bool) -> None:
     data = names.data(ARCHIVE)
     write(pipe, data, stored)
     pipe.set(names.version, archive.version)
+    if not lasting:
+        for key in (*data, names.version):
+            pipe.expire(key, LIFETIME_SECONDS)
+    _write_ledger(pipe, names, archive, lasting=lasting)
+
+
+def _write_ledger(pipe: Any, names: Names, archive: Archive, *, lasting: bool) -> None:
     pipe.zadd(names.folded, archive.folded)
     pipe.zremrangebyrank(names.folded, 0, -REMEMBERED - 1)
     if not lasting:
-        for key in (*data, names.version, names.folded):
-            pipe.expire(key, LIFETIME_SECONDS)
+        pipe.expire(names.folded, LIFETIME_SECONDS)
 
 
 def write(pipe: Any, data: tuple[str, str, str], stored: encoding.Stored) -> None:
@@ -225,6 +232,24 @@ def bring_back(redis: Redis, names: Names, mine: Archive, *, lasting: bool) -> b
         except WatchError:
             return False
     return True
+
+
+def bring_back_ledger(redis: Redis, names: Names, mine: Archive, *, lasting: bool) -> None:
+    """Give a server back what it knew to be in its archive, if that is the one that we know.
+
+    Else an instance that comes back would not know that it is in there, and count twice.
+    """
+    with redis.pipeline(transaction=True) as pipe:
+        try:
+            pipe.watch(names.version)
+            if pipe.get(names.version) != mine.version.encode():
+                return
+            pipe.multi()
+            _write_ledger(pipe, names, mine, lasting=lasting)
+            pipe.zrem(names.instances, *mine.folded)
+            pipe.execute()
+        except WatchError:
+            return
 
 
 def bring_back_instance(

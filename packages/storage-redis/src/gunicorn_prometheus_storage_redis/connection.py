@@ -7,6 +7,7 @@ the same. All keys are in one hash slot, so a cluster needs nothing more.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,9 @@ from redis.sentinel import Sentinel
 
 from gunicorn_prometheus_core.errors import SettingsError, StorageUnavailable, reason
 from gunicorn_prometheus_core.settings import Settings
+
+#: How redis-py begins a message about one of several commands: with all that it has sent.
+_COMMAND = re.compile(r"^Command # \d+ \((\w+).*\) of pipeline caused error: ", re.DOTALL)
 
 Redis = Any  # redis.Redis, which is generic or not depending on version and stubs
 
@@ -49,9 +53,8 @@ class Connection:
             yield self._client
         except (redis.RedisError, OSError) as error:
             self.close()
-            raise StorageUnavailable(
-                f"Redis at {place(self._settings)}: {reason(error)}"
-            ) from error
+            told = _COMMAND.sub(r"\1: ", reason(error))
+            raise StorageUnavailable(f"Redis at {place(self._settings)}: {told}") from error
 
     def close(self) -> None:
         """Give up the connection. Another one is made when it is needed."""

@@ -128,8 +128,8 @@ class State:
                 name: Process(name, role, number, alive, None, started, ended)
                 for name, (role, number, alive, started, ended) in facts["processes"].items()
             }
-            return cls(facts["log"], facts["length"], facts["size"], processes)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            return cls(str(facts["log"]), int(facts["length"]), int(facts["size"]), processes)
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             raise Damaged(f"the state can't be read: {error!r}") from error
 
 
@@ -151,3 +151,8 @@ def joined(stored: Mapping[int, bytes], size: int) -> bytes:
     if len(doubles) != 8 * size:
         raise Damaged(f"there are {len(doubles)} bytes for {size} doubles")
     return doubles
+
+
+def scores(listed: Iterable[tuple[bytes, float]]) -> dict[str, float]:
+    """A sorted set. What is no UTF-8 is no name of ours, and nothing is found under another one."""
+    return {name.decode("utf-8", "replace"): score for name, score in listed}

@@ -122,6 +122,8 @@ class Outgoing:
     base: Counts = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        #: What was stored last, also when it isn't known any more whether it still is.
+        self.last: encoding.Stored | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -137,6 +139,11 @@ class Outgoing:
     def forget(self) -> None:
         """What is stored is not known any more: the next update is a full one."""
         self._begin()
+
+    def is_stored(self, update: Update) -> None:
+        """The server has this update."""
+        self.stored = self.last = update.stored
+        self.remarks.stored = update.remarks.stored
 
     def update(self, snapshots: Iterable[Snapshot]) -> Update:
         """What there is to store, given all snapshots as they are now."""

@@ -16,10 +16,10 @@ from gunicorn_prometheus_core.storage import REMARK_KINDS, Process, Snapshot
 
 from . import archive, counts, encoding
 from .archive import LIFETIME_SECONDS, REMAINS_SECONDS
+from .care import Care, Seen
 from .connection import Connection, Redis
 from .counts import Counts
 from .incoming import Incoming, read
-from .membership import Membership
 from .names import ARCHIVE, Names
 from .outgoing import Outgoing, Update
 from .run import Run
@@ -40,8 +40,7 @@ class RedisStorage:
         self._outgoing = Outgoing(self._run.base)
         self._view = View(self._names)
         self._base: list[Snapshot] = []
-        ttl = settings.redis_ttl_seconds
-        self._membership = Membership(ttl, ttl / 2)
+        self._care = Care(settings, self._names, self._view)
         #: Time of our last publish as it stands in the index; None when that isn't known.
         self._score: float | None = None
         self._latest = 0.0
@@ -70,20 +69,15 @@ class RedisStorage:
             if self._score is None:
                 self._find_ourselves(redis)
             update = self._outgoing.update(snapshots)
-            replies = self._send(redis, update)
-            if replies is None:
+            seen = self._send(redis, update)
+            if seen is None:
                 # The server has another state than we thought; begin with finding out which.
                 self._begin_anew()
                 self._find_ourselves(redis)
-                replies = self._send(redis, self._outgoing.update(snapshots))
-                if replies is None:
+                seen = self._send(redis, self._outgoing.update(snapshots))
+                if seen is None:
                     raise StorageUnavailable("somebody else changes what we publish")
-            try:
-                self._look_after_others(redis, *replies)
-            except encoding.Damaged as error:
-                # Without a version there is no archive, and who remembers it brings it back.
-                log.error("the archive can't be read and is begun anew: %s", error)
-                redis.delete(self._names.version)
+            self._care.look(redis, self._run.instance, seen)
 
     def _find_ourselves(self, redis: Redis) -> None:
         """Learn what the server knows of us, and put that right for a publish to follow."""
@@ -98,8 +92,8 @@ class RedisStorage:
         self._latest = max(self._latest, score or 0.0)
         self._score = score
 
-    def _send(self, redis: Redis, update: Update) -> tuple[dict[str, float], bytes | None] | None:
-        """Store an update. Gives the index and the archive's version.
+    def _send(self, redis: Redis, update: Update) -> Seen | None:
+        """Store an update. Gives what was found on the server.
 
         None when the server was not in the state that the update is for. What it has stored
         then is in the index only if it is whole.
@@ -115,6 +109,7 @@ class RedisStorage:
         with redis.pipeline(transaction=True) as pipe:
             pipe.zrange(names.instances, 0, -1, withscores=True)
             pipe.get(names.version)
+            lineages = self._care.ask(pipe)
             (pipe.hlen if part in (0, 3) else pipe.strlen)(data[part])
             # The first publish of an instance puts it into the index; any other one finds it
             # there, or others have added it to the archive.
@@ -138,8 +133,8 @@ class RedisStorage:
                     pipe.expire(key, LIFETIME_SECONDS)
                 for key in names.data(ARCHIVE):
                     pipe.expire(key, LIFETIME_SECONDS)
-            listed, version, size, *_ = pipe.execute()
-        index = {name.decode(): score for name, score in listed}
+            listed, version, noted, size, *_ = pipe.execute()
+        index = encoding.scores(listed)
         stored, said = self._outgoing.stored, self._outgoing.remarks.stored or {}
         parts = (stored.chunks, stored.log, stored.state, said) if stored is not None else ()
         whole = update.full or size == len(parts[part])
@@ -147,10 +142,10 @@ class RedisStorage:
         if index.get(me) != self._score or not whole:
             return None
         self._score = stamp
-        self._outgoing.stored = update.stored
-        self._outgoing.remarks.stored = update.remarks.stored
+        self._outgoing.is_stored(update)
         self._extended = now if extending else self._extended
-        return index, version
+        found = zip(lineages, noted, strict=False)
+        return Seen(index, version, frozenset(name for name, when in found if when is not None))
 
     def _part_to_check(self, update: Update) -> int:
         """Which of our keys to look at before an update: values, keys, state or remarks.
@@ -163,7 +158,7 @@ class RedisStorage:
     def _begin_anew(self) -> None:
         self._score = None
         self._outgoing.forget()
-        self._membership.forget()
+        self._care.forget()
 
     def _go_on_as_another(self, redis: Redis) -> None:
         """We were taken for dead, and our counts are in the archive: count on from there."""
@@ -188,48 +183,12 @@ class RedisStorage:
         try:
             if remains is not None:
                 return counts.of_archive(read(remains))
-            if self._outgoing.stored is not None:
-                return counts.of_instance(read(self._outgoing.stored))
+            if self._outgoing.last is not None:
+                return counts.of_instance(read(self._outgoing.last))
         except encoding.Damaged as error:
             log.error("what was added to the archive of this host can't be read: %s", error)
         log.error("it isn't known what was added to the archive of this host: it counts twice")
         return {}
-
-    # Looking after others
-
-    def _look_after_others(
-        self, redis: Redis, index: dict[str, float], version: bytes | None
-    ) -> None:
-        lasting = self._settings.redis_ttl_disabled
-        self._mind_archive(redis, version, lasting=lasting)
-        for name in self._view.lost - index.keys():
-            lost = self._view.others[name]
-            archive.bring_back_instance(redis, self._names, name, lost.incoming.stored, lost.score)
-        if lasting:
-            return
-        self._membership.look(index, time.monotonic())
-        for name in self._membership.dead(self._run.instance, self._settings.publish_seconds):
-            other = self._view.others.get(name)
-            remembered = other.incoming if other is not None else None
-            # Where the data is damaged, those who remember it come first.
-            last = self._membership.silent(name) >= 2 * self._settings.redis_ttl_seconds
-            if remembered is None and last:
-                remembered = Incoming()
-            if archive.fold(redis, self._names, name, remembered, lasting=lasting) is not None:
-                log.info("%s is dead; its counts are kept", name)
-
-    def _mind_archive(self, redis: Redis, version: bytes | None, *, lasting: bool) -> None:
-        """Have a copy of the newest archive, and give the server back what it has lost of it."""
-        lineage, number = archive.parse_version(version)
-        known = self._view.archives.get(lineage)
-        if lineage and (known is None or known.number < number):
-            self._view.remember(archive.fetch(redis, self._names))
-        for mine in list(self._view.archives.values()):
-            if mine.lineage == lineage and mine.number <= number:
-                continue
-            there = archive.bring_back(redis, self._names, mine, lasting=lasting)
-            if there and lineage not in ("", mine.lineage):
-                del self._view.archives[mine.lineage]  # it is part of the other one now
 
     # Collecting
 
@@ -274,16 +233,21 @@ class RedisStorage:
         remains = self._settings.redis_ttl_seconds if is_ours else REMAINS_SECONDS
         other = self._view.others.get(name)
         remembered = other.incoming if other is not None else Incoming()
+        added = None
         with self._reaching() as redis:
             for _ in range(_ATTEMPTS):
-                added = archive.fold(
-                    redis,
-                    self._names,
-                    name,
-                    remembered,
-                    lasting=lasting,
-                    remains_seconds=remains,
-                )
+                try:
+                    added = archive.fold(
+                        redis,
+                        self._names,
+                        name,
+                        remembered,
+                        lasting=lasting,
+                        remains_seconds=remains,
+                    )
+                except encoding.Damaged as error:
+                    self._care.begin_archive_anew(redis, error)
+                    continue
                 if added is not None or redis.zscore(self._names.instances, name) is None:
                     break
                 # Many end at the same time when an application is deployed.

@@ -138,7 +138,7 @@ class _Reading:
                 archive.ask(pipe, names.data(ARCHIVE))
                 pipe.zrange(names.folded, 0, -1, withscores=True)
             replies = pipe.execute()
-        index = {name.decode(): score for name, score in replies.pop(0)}
+        index = encoding.scores(replies.pop(0))
         version = replies.pop(0)
         scores = dict(zip(known, replies.pop(0), strict=True))
         folded = {name for name, when in scores.items() if when is not None}

@@ -10,7 +10,7 @@ import pytest
 
 from ..recording import key
 from ..storage import EXPIRES, KEPT_KINDS, REMARK_KINDS, REMOVALS, RETIRES, Remark, Snapshot
-from .hosts import cells, totals
+from .hosts import Host, cells, totals
 from .place import Place
 from .rules import rule
 from .seeing import MODES, Hosts, look, same, until
@@ -91,23 +91,58 @@ class EndTests(ValueTests):
 
     @rule("Storage.retire")
     def test_what_is_kept_of_many_is_no_more_than_of_a_few(self, place: Place, host: Hosts) -> None:
-        """What is kept does not grow with the number of instances that have lived."""
+        """What is kept does not grow with the number of instances that have lived: counts are
+        added up, and of gauges the value is kept that their mode picks."""
         if not self._retires(place):
             return
         observer = host("observer")
-        sizes = []
+        sizes, all_set = [], []
         for number in range(1, 13):
             one = host(f"short{number}")
+            level, stamp = 5.0 * number % 13, 7.0 * number % 13
+            all_set.append((stamp, level))
             for process in ("worker-0", "worker-1"):
-                one.count("x", process=process)
-                one.gauge("g", number, "max", process=process)
+                self._live(one, process, level, stamp)
             one.publish()
             one.retire("")
             one.close()
             found = observer.collect()
-            same(totals(found), {"x": 2.0 * number}, "the counts of all")
+            levels = [each for _, each in all_set]
+            for kind, expected in (
+                *((kind, 2.0 * number) for kind in ("counter", "histogram", "summary")),
+                ("gauge_sum", 2.0 * sum(levels)),
+                ("gauge_min", min(levels)),
+                ("gauge_max", max(levels)),
+                ("gauge_mostrecent", max(all_set)[1]),
+            ):
+                same(_merged(found, kind), expected, f"what is kept of {number}, of kind {kind}")
             sizes.append(sum(len(snapshot.keys) for snapshot in found))
         assert sizes[-1] <= 2 * sizes[2], f"values that are kept after each instance: {sizes}"
+
+    @staticmethod
+    def _live(one: Host, process: str, level: float, stamp: float) -> None:
+        one.count("x", process=process)
+        for kind in ("histogram", "summary"):
+            one.page(kind, process).set(key("h", "h_sum", {}, "Help."), 1.0)
+        for mode in ("sum", "min", "max", "mostrecent"):
+            one.gauge("g", level, mode, stamp=stamp, process=process)
+
+    @rule("Storage.collect")
+    def test_no_counter_falls_by_its_last_digit(self, place: Place, host: Hosts) -> None:
+        """No counter falls while instances are retired, not by its last digit either: what is kept
+        is added up exactly."""
+        if not self._retires(place):
+            return
+        observer = host("observer")
+        hosts = [host(f"fraction{number}") for number in range(6)]
+        for number, each in enumerate(hosts):
+            for path in range(20):
+                each.count("x", 0.1 * (number + 1) / (path + 3), path=f"/{path}")
+            each.publish()
+        expected = observer.totals()
+        for number, each in enumerate(hosts, 1):
+            each.retire("")
+            same(observer.totals(), expected, f"counts when {number} have been retired")
 
     @rule("Storage.collect")
     def test_while_hosts_come_and_go_nothing_is_missing_or_there_twice(
@@ -209,6 +244,22 @@ class EndTests(ValueTests):
 
 def _sums(snapshots: list[Snapshot], kind: str) -> float:
     return math.fsum(one.values[at] for one in snapshots if one.kind == kind for at in one.at)
+
+
+def _merged(snapshots: list[Snapshot], kind: str) -> float:
+    """What a scrape makes of all values of a kind."""
+    found: list[tuple[float, float]] = [
+        (one.values[at + 1] if kind.startswith("gauge") else 0.0, one.values[at])
+        for one in snapshots
+        if one.kind == kind
+        for at in one.at
+    ]
+    values = [value for _, value in found]
+    if kind == "gauge_mostrecent":
+        return max(found)[1]
+    if kind == "gauge_min":
+        return min(values)
+    return max(values) if kind == "gauge_max" else math.fsum(values)
 
 
 def _extreme(snapshots: list[Snapshot], kind: str, pick: Callable[[list[float]], float]) -> float:

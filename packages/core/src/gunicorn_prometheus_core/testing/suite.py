@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -172,23 +173,37 @@ class ValueTests(Guarded):
 
     @rule("Storage.collect")
     def test_processes_come_along(self, host: Hosts, observer: Hosts) -> None:
-        """``processes`` gives those whose snapshots were collected, as they are."""
+        """``processes`` gives those whose snapshots were collected, as they are: who has ended is
+        not said to live, and when that was is not lost."""
         shows = host("shows")
         sees = observer(shows)
         shows.count("x", process="worker-3")
         shows.count("x", process="master-0")
+        for name, alive in (("worker-4", False), ("unknown-0", None)):
+            shows.count("x", process=name)
+            page = shows.page("counter", name)
+            page.process = replace(page.process, alive=alive, ended=1003.25)
         self.show(shows)
         collected = {one.process.name for one in sees.collect()}
-        same(collected, {"worker-3", "master-0"}, "the processes of the snapshots")
+        same(
+            collected,
+            {"worker-3", "worker-4", "master-0", "unknown-0"},
+            "the processes of the snapshots",
+        )
         if not self.shared:
             return  # who lives is for the pages to say
-        known = {(one.name, one.role, one.number, one.alive) for one in sees.processes()}
-        same(
-            known,
-            {("worker-3", "worker", "3", True), ("master-0", "master", "0", True)},
-            "processes()",
-        )
-        same({one.started for one in sees.processes()}, {1000.5}, "the time they were started")
+        for known in (sees.processes(), [one.process for one in sees.collect()]):
+            same(
+                {(one.name, one.role, one.number, one.alive, one.ended) for one in known},
+                {
+                    ("worker-3", "worker", "3", True, None),
+                    ("worker-4", "worker", "4", False, 1003.25),
+                    ("master-0", "master", "0", True, None),
+                    ("unknown-0", "unknown", "0", None, 1003.25),
+                },
+                "the processes",
+            )
+            same({one.started for one in known}, {1000.5}, "the time they were started")
 
     # Again and again
 
@@ -230,6 +245,9 @@ class ValueTests(Guarded):
         shows.count("x", 3)
         self.show(shows)
         same(cells(sees.collect()), cells(shows.snapshots()), "what is left")
+        shows.pages.clear()
+        self.show(shows)
+        same(cells(sees.collect()), {}, "what is left when a host has nothing any more")
 
     @rule("Snapshot")
     def test_what_was_collected_does_not_change(self, host: Hosts, observer: Hosts) -> None:
