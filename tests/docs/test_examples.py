@@ -36,7 +36,12 @@ from gunicorn.config import KNOWN_SETTINGS
 
 #: Pages with examples that run, and what their output has to contain.
 PAGES = {
-    "README.md": ["Hello\n", "hello_greetings_total 1.0\n", "\ngunicorn_workers 2.0\n"],
+    "README.md": [
+        "Hello\n",
+        'endpoint="/",method="GET",status="200"} 1.0\n',
+        "\ngunicorn_workers 2.0\n",
+        "hello_greetings_total 1.0\n",
+    ],
     "docs/how-to/application-metrics.md": [
         'shop_build_info{version="1.4.2"} 1.0\n',
         'shop_phase{shop_phase="open"} 1.0\n',
