@@ -23,6 +23,7 @@ bench: $(BIN)/nox  ## run the benchmarks
 
 .PHONY: venv
 venv: .venv/installed  ## .venv with everything installed editable, and the tools
+	@$(BIN)/pip install --quiet --upgrade 'pip>=25.1'  # the first that knows --group
 	@$(BIN)/pip install --quiet --group dev
 
 .PHONY: clean
@@ -33,11 +34,11 @@ clean:  ## remove what these commands made
 $(BIN)/python:
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
 	  echo "make: $(PYTHON) cannot make a venv; on Debian: apt-get install python3-venv" >&2; exit 1; }
-	@$(BIN)/pip install --quiet --upgrade 'pip>=25.1'  # the first that knows --group
 
 $(BIN)/nox: | $(BIN)/python
 	@$(BIN)/pip install --quiet nox
 
 .venv/installed: pyproject.toml $(PACKAGES:=/pyproject.toml) | $(BIN)/python
+	@echo "Installing into .venv. This takes about a minute."
 	@$(BIN)/pip install --quiet $(PACKAGES:%=--editable %) --editable '.[all]'
 	@touch $@

@@ -17,7 +17,7 @@ PAGE = Path(__file__).resolve().parents[1] / "tutorial.md"
 
 def main() -> None:
     """Open the link of the page, wait for the plot, and save what is seen."""
-    link = re.search(r"http://127\.0\.0\.1:9090/graph\?[^)]+", PAGE.read_text())
+    link = re.search(r"http://127\.0\.0\.1:9095/graph\?[^)]+", PAGE.read_text())
     assert link is not None
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(

@@ -2,8 +2,8 @@
 
 $ gunicorn -c configurations/advanced_hooks.conf.py applications.flask_app:app
 
-For configurations that exist. The exporter does all this by itself: a new one needs worker_class
-only.
+This is for configurations that already use them. The exporter does all of it by itself, so a new
+configuration needs worker_class only.
 """
 
 import logging

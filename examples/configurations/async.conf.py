@@ -1,10 +1,10 @@
-"""Requests that mostly wait, for databases or other services: a few processes of greenlets.
+"""For requests that mostly wait, for databases or other services: a few processes with greenlets.
 
 $ gunicorn -c configurations/async.conf.py applications.flask_app:app
 
-Needs `pip install "gunicorn-prometheus-exporter[gevent]"`. An application that is written for
-`async` and `await` takes workers/asgi.conf.py or workers/uvicorn.conf.py. How many requests are
-under way is in `gunicorn_worker_requests_in_progress`.
+Needs `pip install "gunicorn-prometheus-exporter[gevent]"`. For an application that is written with
+`async` and `await`, see workers/asgi.conf.py and workers/uvicorn.conf.py. How many requests are in
+progress is in `gunicorn_worker_requests_in_progress`.
 """
 
 bind = "127.0.0.1:8000"

@@ -1,4 +1,4 @@
-"""The least there is: the class of the workers. Metrics are at port 9091.
+"""The minimum: the class of the workers. Metrics are at port 9091.
 
 $ gunicorn -c configurations/basic.conf.py applications.flask_app:app
 """

@@ -1,9 +1,9 @@
-"""Hooks of your own. Those of the exporter are not needed; they do no harm, either.
+"""Hooks of your own. The exporter's hooks are not needed, but do no harm.
 
 $ gunicorn -c configurations/custom_hooks.conf.py applications.flask_app:app
 
-Make no metrics here: this file is executed anew at each reload, and prometheus_client refuses a
-second one of the same name. Import them from a module.
+Make no metrics here: this file is executed again at each reload, and prometheus_client refuses a
+second metric of the same name. Import them from a module.
 """
 
 from gunicorn_prometheus_exporter import hooks

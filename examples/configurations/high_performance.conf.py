@@ -1,9 +1,9 @@
-"""Much traffic: threads, so that a process serves while it waits; the application loaded once.
+"""For much traffic: threads, so that a process serves while it waits; one load of the application.
 
 $ gunicorn -c configurations/high_performance.conf.py applications.falcon_app:app
 
-Whether there are enough of them: `rate(gunicorn_worker_busy_seconds_total[5m])` by
-`gunicorn_worker_capacity` is near 1 when all threads are busy.
+To see whether there are enough threads, divide `rate(gunicorn_worker_busy_seconds_total[5m])` by
+`gunicorn_worker_capacity`: it is near 1 when all of them are busy.
 """
 
 import os

@@ -2,9 +2,9 @@
 
 $ gunicorn -c configurations/production.conf.py applications.django_app:application
 
-/var/log/gunicorn and /run/gunicorn have to be there and belong to the user that starts it, as
-LogsDirectory= and RuntimeDirectory= of a systemd unit see to. After rotating the logs, send USR1
-to the pid in /run/gunicorn/pid.
+/var/log/gunicorn and /run/gunicorn have to exist and belong to the user that starts it;
+LogsDirectory= and RuntimeDirectory= in a systemd unit take care of that. After rotating the logs,
+send USR1 to the pid in /run/gunicorn/pid.
 """
 
 import os

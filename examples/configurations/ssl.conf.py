@@ -1,4 +1,4 @@
-"""Metrics by TLS, and only for scrapers that have a certificate of ours.
+"""Metrics over TLS, and only for scrapers that have a certificate of ours.
 
 $ gunicorn -c configurations/ssl.conf.py applications.flask_app:app
 

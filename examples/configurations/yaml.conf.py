@@ -2,7 +2,7 @@
 
 $ gunicorn -c configurations/yaml.conf.py applications.flask_app:app
 
-Variables of the environment come before the file: PROMETHEUS_METRICS_PORT=9092 would move the
+Environment variables take precedence over the file: PROMETHEUS_METRICS_PORT=9092 would move the
 metrics. With one_flag.yml there is no Python file at all.
 """
 

@@ -89,7 +89,8 @@ class Gunicorn:
     def __init__(self):
         application, metrics = free_port(8000), free_port(9091)
         self.application = f"http://{HOST}:{application}"
-        self.metrics = f"http://{HOST}:{metrics}/metrics"
+        self.page = f"http://{HOST}:{metrics}/"
+        self.metrics = f"{self.page}metrics"
         self.log = deque(maxlen=200)
         self.show_log = False
         self.process = subprocess.Popen(
@@ -225,27 +226,42 @@ EXITS = "gunicorn_worker_exits_total"
 ORDERS = "demo_orders_total"
 
 COLUMNS = (
-    # heading, width, from this scrape and the one before, where it comes from
-    ("worker 0", 9, lambda now, _: f"{now.total(REQUESTS, worker_id='0'):.0f}", REQUESTS),
-    ("worker 1", 9, lambda now, _: f"{now.total(REQUESTS, worker_id='1'):.0f}", "the same"),
-    ("per s", 6, lambda now, was: f"{rate(now, was, REQUESTS):.1f}", "its rate, both workers"),
+    # heading, width, the metric, its value in this scrape and the one before
+    (
+        "worker 0",
+        9,
+        f'{REQUESTS}{{worker_id="0"}}',
+        lambda now, _: f"{now.total(REQUESTS, worker_id='0'):.0f}",
+    ),
+    (
+        "worker 1",
+        9,
+        f'{REQUESTS}{{worker_id="1"}}',
+        lambda now, _: f"{now.total(REQUESTS, worker_id='1'):.0f}",
+    ),
+    ("per s", 6, f"rate({REQUESTS})", lambda now, was: f"{rate(now, was, REQUESTS):.1f}"),
     (
         "busy",
         5,
+        f"rate({BUSY}) / {CAPACITY}",
         lambda now, was: f"{rate(now, was, BUSY) / (now.total(CAPACITY) or 1):.0%}",
-        f"rate of {BUSY} / {CAPACITY}",
     ),
-    ("failed", 7, lambda now, _: f"{now.total(HTTP, status='500'):.0f}", HTTP + '{status="500"}'),
+    ("failed", 7, f'{HTTP}{{status="500"}}', lambda now, _: f"{now.total(HTTP, status='500'):.0f}"),
     (
-        "unknown",
-        8,
+        "no route",
+        9,
+        f'{HTTP}{{endpoint="_unmatched_"}}',
         lambda now, _: f"{now.total(HTTP, endpoint='_unmatched_'):.0f}",
-        HTTP + '{endpoint="_unmatched_"}',
     ),
-    ("MiB", 4, lambda now, _: f"{now.total(MEMORY) / 2**20:.0f}", f"{MEMORY}, both workers"),
-    ("replaced", 9, lambda now, _: f"{now.total(EXITS):.0f}", EXITS),
-    ("coffee", 7, lambda now, _: f"{now.total(ORDERS, kind='coffee'):.0f}", ORDERS),
-    ("tea", 4, lambda now, _: f"{now.total(ORDERS, kind='tea'):.0f}", "the same"),
+    ("MiB", 4, MEMORY, lambda now, _: f"{now.total(MEMORY) / 2**20:.0f}"),
+    ("replaced", 9, EXITS, lambda now, _: f"{now.total(EXITS):.0f}"),
+    (
+        "coffee",
+        7,
+        f'{ORDERS}{{kind="coffee"}}',
+        lambda now, _: f"{now.total(ORDERS, kind='coffee'):.0f}",
+    ),
+    ("tea", 4, f'{ORDERS}{{kind="tea"}}', lambda now, _: f"{now.total(ORDERS, kind='tea'):.0f}"),
 )
 
 
@@ -260,30 +276,36 @@ def say(line=""):
     print(line, flush=True)
 
 
+def bold(text):
+    """Bold on a terminal, plain in a pipe."""
+    return f"\033[1m{text}\033[0m" if sys.stdout.isatty() else text
+
+
 def introduce(gunicorn):
     pid = gunicorn.process.pid
-    say("Gunicorn with metrics. Ctrl-C ends it.")
+    say(bold("Gunicorn with metrics. Ctrl-C ends it."))
     say()
     say(f"  application  {gunicorn.application}/")
     say(f"  metrics      {gunicorn.metrics}")
+    say(f"  page         {gunicorn.page}")
     say()
-    say("In another terminal, try:")
+    say("Open the page in a browser. In another terminal, try:")
     say()
     say(f"  kill -HUP {pid:<14}replaces the workers; their counts go on")
     say(f"  pkill -KILL -P {pid:<9}kills workers and exporter on the spot; the counts go on")
     say()
-    say(f"Requests are being sent to every route. Every {REFRESH_SECONDS:g} s, from the metrics:")
+    say(f"Requests are being sent to every route. The metrics say, every {REFRESH_SECONDS:g} s:")
     say()
-    for heading, _, _, origin in COLUMNS:
-        say(f"  {heading:<9} {origin}")
+    for heading, _, metric, _ in COLUMNS:
+        say(f"  {heading:<9} {metric}")
 
 
 def headings():
-    return "".join(f"{heading:>{width + 1}}" for heading, width, *_ in COLUMNS)
+    return bold("".join(f"{heading:>{width + 1}}" for heading, width, *_ in COLUMNS))
 
 
 def values(now, was):
-    return "".join(f"{show(now, was):>{width + 1}}" for _, width, show, _ in COLUMNS)
+    return "".join(f"{show(now, was):>{width + 1}}" for _, width, _, show in COLUMNS)
 
 
 def watch(gunicorn, first, over):
@@ -323,7 +345,9 @@ def sum_up(traffic, scrape):
         rows.append((f"  with status {status}", sent, HTTP, {"status": str(status)}))
     rows += [(f"orders of {kind}", orders[kind], ORDERS, {"kind": kind}) for kind in sorted(orders)]
     say()
-    say(f"{'':<30}{'client':>8}{'metrics':>9}")
+    say("What the client has seen, and what the metrics say:")
+    say()
+    say(bold(f"{'':<30}{'client':>8}{'metrics':>9}"))
     for what, sent, name, labels in rows:
         say(f"{what:<30}{sent:>8}{scrape.total(name, **labels):>9.0f}")
     if traffic.unanswered:

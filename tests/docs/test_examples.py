@@ -13,7 +13,7 @@ A block is what its fence says:
   other `python` is run
 * everything else (`console`, `text`, `yaml`, ...) is to be read
 
-The ports 8000, 9090, 9091 and 9092, and the directory /run/metrics, are replaced by free ones.
+The ports 8000, 9095, 9091 and 9092, and the directory /run/metrics, are replaced by free ones.
 """
 
 from __future__ import annotations
@@ -36,7 +36,12 @@ from gunicorn.config import KNOWN_SETTINGS
 
 #: Pages with examples that run, and what their output has to contain.
 PAGES = {
-    "README.md": ["Hello\n", "hello_greetings_total 1.0\n", "\ngunicorn_workers 2.0\n"],
+    "README.md": [
+        "Hello\n",
+        'endpoint="/",method="GET",status="200"} 1.0\n',
+        "\ngunicorn_workers 2.0\n",
+        "hello_greetings_total 1.0\n",
+    ],
     "docs/how-to/application-metrics.md": [
         'shop_build_info{version="1.4.2"} 1.0\n',
         'shop_phase{shop_phase="open"} 1.0\n',
@@ -81,7 +86,7 @@ PAGES = {
     "packages/workers/README.md": [],
 }
 TUTORIAL = "docs/tutorial.md"
-PORTS = ("8000", "9090", "9091", "9092")
+PORTS = ("8000", "9095", "9091", "9092")
 
 
 class Block(NamedTuple):
@@ -149,7 +154,7 @@ class Reader:
                 self._await("server", lambda: self._open("9091", "9092") and self._open("8000"))
             case "bash", "prometheus":
                 self._start("prometheus", text)
-                self._await("prometheus", lambda: self._open("9090"))
+                self._await("prometheus", lambda: self._open("9095"))
             case "bash", "background":
                 self._start("background", text)
             case "bash", "clone":
@@ -202,7 +207,7 @@ class Reader:
 
     def ask(self, query: str) -> dict[str, float]:
         """What the page's Prometheus answers now: values by labels, as promtool writes them."""
-        url = f"http://127.0.0.1:{self._ports['9090']}"
+        url = f"http://127.0.0.1:{self._ports['9095']}"
         answer = self._run(f"promtool query instant {url} {shlex.quote(query)}")
         rows = re.findall(r"^(.*) => (\S+) @\[", answer, re.MULTILINE)
         return {labels: float(value) for labels, value in rows}

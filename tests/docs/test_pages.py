@@ -79,6 +79,13 @@ def test_links_lead_somewhere(repository: Path) -> None:
     assert not broken
 
 
+def test_no_page_has_an_unresolved_merge(repository: Path) -> None:
+    patterns = ("*.md", "docs/**/*.md", "packages/*/*.md", "examples/**/*.md", "benchmarks/*.md")
+    pages = [path for pattern in patterns for path in repository.glob(pattern)]
+    marker = re.compile("^(<{7}|>{7}) ", re.MULTILINE)
+    assert not [str(page) for page in pages if marker.search(page.read_text())]
+
+
 def prose(text: str) -> str:
     """A page without its blocks of code."""
     return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)

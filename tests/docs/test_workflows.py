@@ -50,6 +50,24 @@ def test_ci_runs_on_every_version(jobs: dict[str, Any], noxfile: dict[str, Any])
     assert jobs["matrix"]["strategy"]["matrix"]["gunicorn"] == noxfile["GUNICORNS"]
 
 
+def test_a_called_workflow_does_not_wait_for_its_caller(repository: Path) -> None:
+    """One that is called has the caller's name, and GitHub ignores the case of groups."""
+    folder = repository / ".github/workflows"
+    calls = []
+    for caller in folder.glob("*.yml"):
+        workflow = yaml.safe_load(caller.read_text())
+        for job in workflow["jobs"].values():
+            if (called := job.get("uses", "")).startswith("./"):
+                theirs = yaml.safe_load((repository / called).read_text())["concurrency"]["group"]
+                groups = (workflow["concurrency"]["group"], theirs)
+                calls.append(
+                    [group.replace("${{ github.workflow }}", workflow["name"]) for group in groups]
+                )
+    assert calls
+    for own, called in calls:
+        assert own.lower() != called.lower()
+
+
 def test_nothing_is_passed_unless_all_is(jobs: dict[str, Any]) -> None:
     assert set(jobs["passed"]["needs"]) == jobs.keys() - {"passed"}
 

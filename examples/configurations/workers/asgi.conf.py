@@ -1,4 +1,4 @@
-"""Gunicorn's own worker for ASGI applications, in Gunicorn 24 and newer.
+"""Gunicorn's own worker for ASGI applications; needs Gunicorn 24 or newer.
 
 $ gunicorn -c configurations/workers/asgi.conf.py applications.fastapi_app:app
 """

@@ -1,9 +1,9 @@
-"""Greenlets of eventlet, also on Gunicorn 26 and newer, which have no such worker themselves.
+"""Greenlets of eventlet, also on Gunicorn 26 and newer, which has no such worker of its own.
 
 $ gunicorn -c configurations/workers/eventlet.conf.py applications.wsgi_app:app
 
-Needs `pip install "gunicorn-prometheus-exporter[eventlet]"`. Eventlet is no longer developed: take
-gevent for what is new.
+Needs `pip install "gunicorn-prometheus-exporter[eventlet]"`. Eventlet is no longer developed, so
+use gevent for new applications.
 """
 
 bind = "127.0.0.1:8000"

@@ -1,7 +1,7 @@
-"""Look what is set, what is installed, and whether it can work
+"""Check what is set and installed, and whether it can work
 
-It begins nothing and changes nothing. Status 0: all is well; 1: something is
-not, and what helps is said; 2: a setting can't be used.
+It starts nothing and changes nothing. Status 0: all is well; 1: something is
+wrong, and the remedy is printed; 2: a setting can't be used.
 """
 
 from __future__ import annotations

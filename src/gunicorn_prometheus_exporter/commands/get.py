@@ -1,8 +1,8 @@
 """Print the metrics once
 
 They are read from the pages of a running server, or from the storage that
-hosts share, as its exporter would; what that measures of processes itself is
-not among them.
+hosts share, as its exporter would read them. What the exporter measures
+itself, such as memory and CPU, is missing.
 """
 
 from __future__ import annotations

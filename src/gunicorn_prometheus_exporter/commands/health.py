@@ -1,7 +1,7 @@
 """Tell whether the metrics endpoint is well, for a container's health check
 
-It asks the endpoint that these settings are of, at the first of its
-addresses. Status 0: it answers; 1: it does not, and the one line says why.
+It asks the endpoint that these settings describe, at the first of its
+addresses. Status 0: it answers; 1: it does not, and one line says why.
 """
 
 from __future__ import annotations

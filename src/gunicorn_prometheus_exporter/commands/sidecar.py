@@ -1,8 +1,8 @@
-"""Serve what a server beside this process records
+"""Serve what another server records
 
-Of a server that shares its page directory (PROMETHEUS_MULTIPROC_DIR), or of
-all that publish to Redis (REDIS_ENABLED). The directory may be one that can
-only be read. It runs until it gets SIGTERM or SIGINT.
+It serves what is in a shared page directory (PROMETHEUS_MULTIPROC_DIR), which
+may be read-only, or what all servers publish to Redis (REDIS_ENABLED). It runs
+until it gets SIGTERM or SIGINT.
 """
 
 from __future__ import annotations

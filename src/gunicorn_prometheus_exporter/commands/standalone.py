@@ -1,7 +1,7 @@
-"""Serve a page directory without a Gunicorn beside
+"""Serve a page directory, without a Gunicorn
 
 For processes that record with prometheus_client's multiprocess mode, or to
-look at what a server has left. The directory is made if it is not there. It
+look at what a server has left. The directory is made if it does not exist. It
 runs until it gets SIGTERM or SIGINT.
 """
 
