@@ -84,6 +84,31 @@ def test_a_server_publishes_while_its_metrics_port_is_taken(
     assert scrape.sum("gunicorn_exporter_restarts_total") == 0, gunicorn.end_of_log
 
 
+def test_what_is_measured_of_workers_is_seen_by_others(server, environment, observer, wait):
+    """Also of a server that serves no metrics itself, beside which a sidecar does that."""
+    first = server("-w", "2", **environment, SIDECAR_MODE="true").start(ready=False)
+    memory = "gunicorn_worker_memory_bytes"
+
+    def seen_by(served, least):
+        """A scrape with the memory of both numbers."""
+        found = served.scrape()
+        return len(found.values(memory)) == 2 and found.sum(memory) > least and found
+
+    wait(first.answers, lambda: first.end_of_log)
+    scrape = wait(lambda: seen_by(observer, 2 * 10e6), lambda: first.end_of_log)
+    for name in ("cpu_percent", "threads", "open_fds"):
+        assert len(scrape.values(f"gunicorn_worker_{name}")) == 2, name
+    # Workers of one number are added up, wherever they are.
+    more = 1.5 * scrape.sum(memory)
+    second = server("-w", "2", **environment).start()
+    wait(lambda: seen_by(observer, more), lambda: second.end_of_log)
+    both = wait(lambda: seen_by(second, more), lambda: second.end_of_log)
+    first.stop()
+    assert 0 < second.scrape().sum(memory) < 0.75 * both.sum(memory)
+    second.stop()
+    assert not observer.scrape().values(memory)
+
+
 def test_an_exporter_process_that_is_killed_changes_nothing(server, environment, observer, wait):
     gunicorn = server("-w", "2", **environment).start()
     for turn in range(1, 4):

@@ -37,6 +37,8 @@ from gunicorn_prometheus_core.storage import (
     for_backend,
 )
 
+from .measured import Measured
+
 #: Pauses between attempts while the storage is down, in publish intervals.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0
 _LAST_SECONDS = 3.0
@@ -59,8 +61,10 @@ class Shared:
         directory: str,
         recorder: Recorder,
         parent: int | None = None,
+        measured: Measured | None = None,
     ) -> None:
         self._pages, self._backend = pages, backend
+        self._measured = measured
         self._settings, self._directory = settings, directory
         #: None until the backend could open it.
         self._storage: Storage | None = None
@@ -138,6 +142,11 @@ class Shared:
         return self._publishes and self._collects
 
     @property
+    def others(self) -> Sequence[Snapshot]:
+        """Others' snapshots, as they were among those that ``collect`` gave last."""
+        return self._shown
+
+    @property
     def published_at(self) -> float:
         """Unix time of the last successful publish; 0.0 before the first one."""
         return self._published_at
@@ -160,6 +169,12 @@ class Shared:
             return self._pages.collect()
 
     # The thread
+
+    def _everything(self) -> Iterable[Snapshot]:
+        """What this host's processes have recorded, and what was measured of them."""
+        yield from self._own()
+        if self._measured is not None:
+            yield from self._measured.snapshots(self._pages.processes())
 
     def _run(self) -> None:
         due = time.monotonic()
@@ -189,7 +204,7 @@ class Shared:
     def _publish(self) -> float:
         """Publish once; gives the seconds until the next time."""
         can = self._backend.capabilities
-        if self._attempt(lambda storage: storage.publish(for_backend(self._own(), can))):
+        if self._attempt(lambda storage: storage.publish(for_backend(self._everything(), can))):
             if self._failures:
                 log.info("publishing works again")
             self._failures, self._publishes = 0, True

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from gunicorn_prometheus_core import catalogue, plugins
 from gunicorn_prometheus_core.collecting import Collector
@@ -22,6 +22,7 @@ from .clients import Clients
 from .defects import Defects
 from .exchange import Patience
 from .guard import Guard
+from .measured import PROCESS, Everywhere, Measured
 from .page import Page
 from .publishing import Health, Shared
 from .refusals import Refusals
@@ -61,7 +62,8 @@ def run(
             access = Watched(settings, lambda: count(recorder, catalogue.EXPORTER_ACCESS_ERRORS))
             listeners = listen(stack)
         if backend is not None:
-            shared = Shared(pages, backend, settings, directory, recorder, parent)
+            measured = Measured(installed_collectors(recorder, {PROCESS}))
+            shared = Shared(pages, backend, settings, directory, recorder, parent, measured)
             shared.start()
             stack.callback(shared.stop)
         if listen is None:
@@ -70,12 +72,15 @@ def run(
         every |= collectors(shared)
         if shared is not None:
             every["storage"] = Health(shared)
+        for_page = _for_page(every)
+        if shared is not None and PROCESS in every:
+            every[PROCESS] = Everywhere(every[PROCESS], lambda: shared.others)
         exposition = Exposition(shared or pages, every)
 
         async def serve_all() -> None:
             refusals, defects = Refusals(recorder), Defects(recorder)
             scrapes = Scrapes(exposition, recorder)
-            status = Status(shared or pages, _for_page(every), settings.storage)
+            status = Status(shared or pages, for_page, settings.storage)
             page = Page(status, scrapes, defects) if settings.page else None
             app = App(scrapes, refusals, page)
             guarded = Guard(app, access, refusals)
@@ -86,10 +91,17 @@ def run(
         asyncio.run(serve_all())
 
 
-def installed_collectors(recorder: Recorder) -> dict[str, Collector]:
-    """The installed collectors; one that can't be loaded is logged, counted and left out."""
+def installed_collectors(
+    recorder: Recorder, only: Collection[str] | None = None
+) -> dict[str, Collector]:
+    """The installed collectors, or those of these names.
+
+    One that can't be loaded is logged, counted and left out.
+    """
     collectors: dict[str, Collector] = {}
     for point in plugins.members(plugins.COLLECTORS):
+        if only is not None and point.name not in only:
+            continue
         try:
             collectors[point.name] = point.load()()
         except Exception:
@@ -104,7 +116,7 @@ def _for_page(collectors: Mapping[str, Collector]) -> dict[str, Collector]:
     It measures processes by itself: CPU use is meant since the scrape before, whoever looks
     between scrapes.
     """
-    own = {name: type(collectors[name])() for name in collectors.keys() & {"process"}}
+    own = {name: type(collectors[name])() for name in collectors.keys() & {PROCESS}}
     return own | {name: collectors[name] for name in collectors.keys() & {"storage"}}
 
 
