@@ -23,6 +23,9 @@ CHARTS = {
     "chart": [],
     "chart, daemonset": ["--set", "kind=DaemonSet,existingSecret=redis"],
     "chart, operator": ["--set", "podMonitor.enabled=true,networkPolicy.enabled=true"],
+    "chart, tls": [
+        "--set=tlsSecret=metrics-tls,podMonitor.enabled=true,podMonitor.tlsConfig.serverName=metrics"
+    ],
     "chart, port": ["--set", "settings.PROMETHEUS_METRICS_PORT=9200,networkPolicy.enabled=true"],
 }
 

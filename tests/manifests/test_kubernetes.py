@@ -128,6 +128,30 @@ def test_probes_and_monitors_ask_ports_that_are_there(resources):
         assert {end["port"] for end in monitor["spec"]["podMetricsEndpoints"]} <= offered
 
 
+@pytest.mark.parametrize(
+    ("chart", "scheme"), [("chart, operator", "http"), ("chart, tls", "https")]
+)
+def test_who_asks_the_chart_s_exporter_speaks_its_scheme(chart, scheme):
+    resources = rendered(chart)
+    (container,) = containers(resources)
+    variables = {one["name"]: one["value"] for one in container["env"]}
+    certified = [variables.get(f"PROMETHEUS_SSL_{name}FILE") for name in ("CERT", "KEY")]
+    if scheme == "https":
+        (mount,) = container["volumeMounts"]
+        assert certified == [f"{mount['mountPath']}/tls.{end}" for end in ("crt", "key")]
+    else:
+        assert "volumeMounts" not in container
+        assert certified == [None, None]
+    for probe in ("livenessProbe", "readinessProbe"):
+        assert container[probe]["httpGet"]["scheme"] == scheme.upper()
+    (service,) = of_kind(resources, "Service")
+    assert service["metadata"]["annotations"].get("prometheus.io/scheme", "http") == scheme
+    (monitor,) = of_kind(resources, "PodMonitor")
+    (end,) = monitor["spec"]["podMetricsEndpoints"]
+    assert end.get("scheme", "http") == scheme
+    assert end.get("tlsConfig") == ({"serverName": "metrics"} if scheme == "https" else None)
+
+
 def test_annotations_name_the_port_of_the_metrics(resources):
     annotated = 0
     for resource in resources:
