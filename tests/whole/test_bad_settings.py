@@ -152,7 +152,7 @@ CASES = [
         "redis.host",
         "a host name",
     ),
-    (unreadable(None), "can't be read: No such file", "a YAML file of settings"),
+    (unreadable(None), "can't be read: No such file", "GUNICORN_PROMETHEUS_CONFIG names has to be"),
 ]
 
 

@@ -68,8 +68,8 @@ def _compose(path: str) -> yaml.Node:
             data = file.read(_LARGEST + 1)
     except OSError as error:
         raise SettingsError(
-            f"{path!r}: can't be read: {error.strerror}; it has to be a YAML file of settings "
-            "that this user may read"
+            f"{path!r}: can't be read: {error.strerror}; what load_yaml_config, --config or "
+            "GUNICORN_PROMETHEUS_CONFIG names has to be a YAML file that this user may read"
         ) from None
     if len(data) > _LARGEST:
         raise SettingsError(f"{path!r}: must be at most {_LARGEST} bytes")
