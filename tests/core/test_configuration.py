@@ -302,6 +302,8 @@ BAD = [
     ("exporter: {prometheus: {metrics_port: 1:30}}", "must be a whole number"),
     ("exporter: {prometheus: {metrics_port: [1]}}", "must be a whole number"),
     ("exporter: {prometheus: {metrics_port: {a: 1}}}", "must be a value, not a map"),
+    ("exporter: {redis: {sentinels: [[a:1]]}}", "must be a value, not a list"),
+    ("exporter: {redis: {sentinels: &a [*a]}}", "must be a value, not a list"),
     ("exporter: {prometheus: {bind_address: true}}", "must be an IPv4 or IPv6 address"),
     ("exporter: {cleanup: {db_files: 'true'}}", "must be true or false, without quotation marks"),
     ("exporter: {cleanup: {db_files: 1}}", "must be true or false"),

@@ -197,7 +197,7 @@ def as_yaml(text: str) -> str:
 
 RAISED = {"SettingsError", "MissingPart", "StorageUnavailable", "TimeoutError", "CorruptPage"}
 RAISED |= {"ImportError"}
-LOGGED = {"info", "warning", "error", "exception", "_complain"}
+LOGGED = {"info", "warning", "error", "exception", "_complain", "once", "say"}
 
 
 def test_every_message_is_explained(repository: Path, pages: dict[str, str]) -> None:

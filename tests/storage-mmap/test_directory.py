@@ -1,3 +1,4 @@
+import json
 import logging
 import os
 import signal
@@ -9,6 +10,7 @@ import pytest
 
 from gunicorn_prometheus_core.settings import Settings
 from gunicorn_prometheus_storage_mmap import directory as directories
+from gunicorn_prometheus_storage_mmap import slots
 from gunicorn_prometheus_storage_mmap.access import Access
 from gunicorn_prometheus_storage_mmap.backend import MmapBackend
 from gunicorn_prometheus_storage_mmap.slots import claim, locked
@@ -325,6 +327,24 @@ def test_the_slot_of_an_ended_worker_is_found_by_its_pid(prepare, tmp_path, star
         assert noted["pid"] == script.pid
         numbers.add(number)
     assert numbers == {"0", "1"}
+
+
+def test_of_two_slots_with_a_pid_that_of_its_last_owner_is_meant(prepare, tmp_path):
+    """A pid comes again, in another slot."""
+    made = prepare(tmp_path / "pages")
+    ours = {"pid": os.getpid(), "pids": slots.pid_namespace()}
+    left = [
+        {**ours, "pids": 1, "exit": "of another container"},
+        {**ours, "pid": 1, "before": [{**ours, "exit": "long ago"}]},
+        {**ours, "exit": "now"},
+    ]
+    for number, facts in enumerate(left):
+        (tmp_path / f"pages/worker-{number}.slot").write_text(json.dumps(facts))
+    assert made.retire(os.getpid()) == ("2", left[2])
+    os.unlink(tmp_path / "pages/worker-2.slot")
+    assert made.retire(os.getpid()) == ("1", left[1]["before"][0])
+    os.unlink(tmp_path / "pages/worker-1.slot")
+    assert made.retire(os.getpid()) is None
 
 
 def test_retiring_tells_readers_when_a_worker_ended(prepare, tmp_path, start):

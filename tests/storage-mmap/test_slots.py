@@ -132,9 +132,12 @@ def test_how_the_last_owners_ended_is_remembered_and_nothing_else(directory, cla
         assert claim().name == "worker-0"
     facts = slots.facts(fd)
     assert set(facts) == {"pid", "pids", "started", "before"}
-    assert facts["before"] == [{"pid": os.getpid()}] * 8
+    assert facts["before"] == [{"pid": os.getpid(), "pids": slots.pid_namespace()}] * 8
     assert slots.left_by(os.getpid(), facts) is facts
     assert slots.left_by(1, facts) is None
+    # Of another container, with which the directory is shared.
+    assert slots.left_by(os.getpid(), {**facts, "pids": 1}) is facts["before"][0]
+    assert slots.left_by(os.getpid(), {**facts, "pids": 1, "before": []}) is None
     os.close(fd)
 
 

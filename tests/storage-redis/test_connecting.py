@@ -55,6 +55,7 @@ def test_another_database(works, redis_server):
 
 def test_a_url(works, redis_server):
     works(REDIS_URL=f"redis://127.0.0.1:{redis_server.port}/4", REDIS_PORT="1")
+    works(REDIS_URL=f"redis://127.0.0.1:{redis_server.port}/4?decode_responses=True")
     assert "db4" in redis_server.cli("info", "keyspace")
 
 

@@ -126,8 +126,12 @@ def _values(
 
 def _value(path: str, node: yaml.Node, name: str, environ: Mapping[str, str]) -> Value:
     if isinstance(node, yaml.SequenceNode):
-        items = [_value(path, item, name, environ) for item in node.value]
+        items = [_scalar(path, item, name, environ) for item in node.value]
         return Value(",".join(item.text for item in items), "seq", _place(path, node))
+    return _scalar(path, node, name, environ)
+
+
+def _scalar(path: str, node: yaml.Node, name: str, environ: Mapping[str, str]) -> Value:
     if not isinstance(node, yaml.ScalarNode):
         _fail(path, node, name, f"must be a value, not {_is(node)}")
     kind = _is(node)

@@ -9,7 +9,7 @@ that had it has ended.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .gathering import Column
 from .storage import SUMMED_KINDS, Snapshot
@@ -18,8 +18,13 @@ from .storage import SUMMED_KINDS, Snapshot
 _NOT_HOLDING = frozenset({"master", "archive"})
 
 
-def gone(columns: Sequence[Column], snapshots: Sequence[Snapshot]) -> frozenset[int]:
-    """The rows of such series. Costs nothing as long as nobody has ever removed one."""
+def gone(
+    columns: Sequence[Column], snapshots: Sequence[Snapshot], twins: Mapping[int, int]
+) -> frozenset[int]:
+    """The rows of such series; ``twins`` are rows that are about the same ones as others.
+
+    Costs nothing as long as nobody has ever removed one.
+    """
     if not any(snapshot.removed for snapshot in snapshots):
         return frozenset()
     removed: dict[int, float] = {}
@@ -29,7 +34,8 @@ def gone(columns: Sequence[Column], snapshots: Sequence[Snapshot]) -> frozenset[
         holds = process.alive is not False and process.role not in _NOT_HOLDING
         # Who is dead has had its series until its end; those whose end isn't known don't count.
         until = math.inf if holds else process.ended or 0.0
-        for row, position in zip(column.rows, column.at, strict=False):
+        rows = [twins.get(row, row) for row in column.rows] if twins else column.rows
+        for row, position in zip(rows, column.at, strict=False):
             stamp = 0.0 if snapshot.removed is None else values[position + 1]
             if stamp < 0.0:
                 removed[row] = max(-stamp, removed.get(row, 0.0))

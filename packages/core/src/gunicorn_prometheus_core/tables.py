@@ -42,7 +42,7 @@ class Table(ABC):
     def merge(self, snapshots: Sequence[Snapshot]) -> Iterator[MergedFamily]:
         """The families of this kind with the values that the snapshots hold now."""
         columns = self._update(snapshots)
-        gone = removals.gone(columns, snapshots)
+        gone = removals.gone(columns, snapshots, self._twins)
         if gone != self._gone:
             self._gone = gone
             for family in self._families.values():
@@ -254,7 +254,8 @@ class HistogramTable(SummedTable):
         sets = self._sets[family.name]
         for text, cells in sets.items():
             bounds = tuple(sorted(bound for bound in cells if bound is not None))
-            if bounds and self._gone.isdisjoint(cells.values()):
+            # All have the last one; the others depend on what code says, which may have changed.
+            if bounds and cells[bounds[-1]] not in self._gone:
                 shapes.setdefault(bounds, []).append(text)
         family.blocks = []
         for bounds, texts in shapes.items():

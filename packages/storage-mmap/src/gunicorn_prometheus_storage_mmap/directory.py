@@ -59,6 +59,8 @@ class PageDirectory:
 
     def retire(self, pid: int) -> tuple[str, Mapping[str, Any]] | None:
         """Number of the worker slot that this ended process owned, and what it left there."""
+        # A pid comes again: who owned a slot last comes before those who owned one earlier.
+        earlier: tuple[str, Mapping[str, Any]] | None = None
         with contextlib.suppress(OSError):
             for name in slots.names(self.path):
                 if not name.startswith("worker-"):
@@ -68,13 +70,15 @@ class PageDirectory:
                 try:
                     left = slots.facts(fd)
                     noted = slots.left_by(pid, left)
-                    if noted is left:
-                        os.utime(fd)
                     if noted is not None:
-                        return name.removeprefix("worker-").removesuffix(slots.SUFFIX), noted
+                        number = name.removeprefix("worker-").removesuffix(slots.SUFFIX)
+                        if noted is left:
+                            os.utime(fd)
+                            return number, noted
+                        earlier = earlier or (number, noted)
                 finally:
                     os.close(fd)
-        return None
+        return earlier
 
     def wipe(self) -> None:
         """Begin with empty pages, unless a live process records here. Raises OSError."""

@@ -127,14 +127,19 @@ def _predecessors(left: Mapping[str, Any]) -> list[dict[str, Any]]:
     A successor can be there before anybody has looked at how its predecessor ended.
     """
     before = list(left.get("before", ()))
-    latest = {name: left[name] for name in ("pid", "exit") if name in left}
+    latest = {name: left[name] for name in ("pid", "pids", "exit") if name in left}
     return [latest, *before][:_REMEMBERED] if latest else before
 
 
 def left_by(pid: int, left: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """What the owner of that pid left, given a slot's facts; None if it wasn't among the last."""
-    owners = (left, *left.get("before", ()))
-    return next((owner for owner in owners if owner.get("pid") == pid), None)
+    """What the owner of that pid left, given a slot's facts; None if it wasn't among the last.
+
+    In another container that is another process.
+    """
+    owners, ours = (left, *left.get("before", ())), pid_namespace()
+    return next(
+        (one for one in owners if one.get("pid") == pid and one.get("pids", ours) == ours), None
+    )
 
 
 def is_owned(fd: int) -> bool:

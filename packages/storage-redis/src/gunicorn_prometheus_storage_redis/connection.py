@@ -85,7 +85,10 @@ class Connection:
             return self._of_cluster(options)
         options["redis_connect_func"] = self._once
         if settings.redis_url:
-            return redis.Redis.from_url(settings.redis_url, **_of_url(settings, options))
+            client = redis.Redis.from_url(settings.redis_url, **_of_url(settings, options))
+            # A URL that others use as well may ask for texts.
+            client.connection_pool.connection_kwargs["decode_responses"] = False
+            return client
         return redis.Redis(settings.redis_host, settings.redis_port, settings.redis_db, **options)
 
     def _of_sentinels(self, options: dict[str, Any]) -> Redis:
