@@ -200,6 +200,8 @@ class PrometheusMaster(Arbiter):
     def handle_usr1(self) -> None:
         self._note_signal("usr1")
         super().handle_usr1()
+        if self._exporter is not None:
+            self._exporter.reopen_log()
 
     def handle_usr2(self) -> None:
         self._note_signal("usr2")

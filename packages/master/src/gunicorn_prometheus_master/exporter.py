@@ -97,6 +97,11 @@ class Exporter:
             listening.forget(self._bind())
         self._replace()
 
+    def reopen_log(self) -> None:
+        """Let the process be replaced by one that writes into the log as it is found now."""
+        if self._log_path is not None:
+            self._replace()
+
     def tend(self) -> None:
         """Bind, start or restart, whatever is due. Never waits, never raises OSError."""
         now = time.monotonic()
