@@ -130,6 +130,7 @@ def test_workers_of_another_user(server, wait, tmp_path, open_to_everybody, prel
         gunicorn.get("/")
     now = gunicorn.wait_counted(REQUESTS, 11)
     assert now.sum("app_hellos_total") == 10
+    assert len(now.values("gunicorn_worker_memory_bytes")) == 2
     for pid in (*gunicorn.workers(), gunicorn.exporter()):
         assert psutil.Process(pid).uids().effective == nobody.pw_uid
     for path in pages.iterdir():
