@@ -216,6 +216,14 @@ def test_where_the_master_is_root_the_process_runs_as_the_workers_do(
     assert (served["uid"], served["gid"]) == (NOBODY, NOBODY)
 
 
+@pytest.mark.usefixtures("server")
+@pytest.mark.skipif(os.geteuid() != 0, reason="changing users takes root")
+def test_where_the_master_is_root_the_file_of_a_unix_socket_is_the_workers(make_exporter, tmp_path):
+    path = tmp_path / "metrics.sock"
+    make_exporter(f"unix:{path}", uid=NOBODY, gid=NOBODY).tend()
+    assert (path.stat().st_uid, path.stat().st_gid) == (NOBODY, NOBODY)
+
+
 @pytest.mark.usefixtures("no_server")
 def test_without_a_distribution_that_serves_one_line_says_what_to_install(make_exporter, logged):
     exporter = make_exporter()

@@ -7,11 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from gunicorn_prometheus_core.settings import Settings
 from gunicorn_prometheus_server import health
+from gunicorn_prometheus_server.clients import Clients
 from gunicorn_prometheus_server.connection import accept
 
 
@@ -397,3 +399,20 @@ def test_a_client_that_comes_as_accepting_ends_is_left_to_who_accepts_next():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
         asyncio.run(end_as_one_comes(listener))
+
+
+def test_a_socket_that_no_longer_listens_does_not_keep_the_process_from_ending():
+    """What has a socket of ours as well, can end it."""
+
+    async def listen_at(ended):
+        clients = Clients(None, None, None, None, None)
+        accepting = asyncio.create_task(clients.accept(ended))
+        await asyncio.sleep(0.01)
+        accepting.cancel()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.shutdown(socket.SHUT_RDWR)
+        thread = threading.Thread(target=asyncio.run, args=(listen_at(listener),), daemon=True)
+        thread.start()
+        thread.join(10)
+        assert not thread.is_alive()

@@ -7,6 +7,7 @@ import pty
 import re
 import socket
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -71,7 +72,21 @@ def test_help_names_the_commands(run):
         assert run(command, "--help").returncode == 0
 
 
-@pytest.mark.parametrize("arguments", [[], ["docter"], ["get", "--format", "xml"], ["doctor", "x"]])
+def test_help_needs_no_settings(run):
+    done = run("help", PROMETHEUS_METRICS_PORT="abc")
+    assert (done.returncode, done.stdout) == (0, run("--help").stdout)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["docter"],
+        ["get", "--format", "xml"],
+        ["doctor", "x"],
+        *(["health", f"--timeout={text}"] for text in ("0", "-1", "nan", "1e400", "soon")),
+    ],
+)
 def test_arguments_that_cannot_be_used_are_status_2(run, arguments):
     done = run(*arguments)
     assert done.returncode == 2
@@ -210,6 +225,15 @@ def test_get_prints_the_metrics_of_a_running_server(run, server, tmp_path):
     # It was only looked at.
     gunicorn.get("/")
     gunicorn.wait_counted("app_hellos_total", 6)
+
+
+def test_get_prints_them_as_they_are_served_whatever_the_locale(run, tmp_path):
+    code = "from prometheus_client import Counter; Counter('jobs', 'Größe').inc()"
+    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    done = run("get", "--directory", str(tmp_path), PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "jobs_total 1.0" in done.stdout
 
 
 def test_get_prints_the_metrics_in_redis(run, server, redis_server):

@@ -85,6 +85,17 @@ def test_daemon(server, wait, tmp_path):
     wait(lambda: "starting it again" in errors.read_text(), "it is logged where Gunicorn logs")
     wait(gunicorn.is_scrapable, "the metrics are served again")
     family += master.children(recursive=True)
+    errors.rename(tmp_path / "error.log.1")
+    master.send_signal(signal.SIGUSR1)
+
+    def logs_where_it_should():
+        with contextlib.suppress(OSError, ValueError):
+            return os.readlink(f"/proc/{gunicorn.exporter(master.pid)}/fd/2") == str(errors)
+
+    wait(logs_where_it_should, "the exporter writes into the new log")
+    wait(gunicorn.is_scrapable, "the metrics are served once more")
+    assert gunicorn.scrape().sum("gunicorn_exporter_restarts_total") == 1
+    family += master.children(recursive=True)
     master.terminate()
     _, alive = psutil.wait_procs(family, timeout=20)
     assert not alive
@@ -119,6 +130,7 @@ def test_workers_of_another_user(server, wait, tmp_path, open_to_everybody, prel
         gunicorn.get("/")
     now = gunicorn.wait_counted(REQUESTS, 11)
     assert now.sum("app_hellos_total") == 10
+    assert len(now.values("gunicorn_worker_memory_bytes")) == 2
     for pid in (*gunicorn.workers(), gunicorn.exporter()):
         assert psutil.Process(pid).uids().effective == nobody.pw_uid
     for path in pages.iterdir():

@@ -104,3 +104,7 @@ def test_the_wait_for_a_thread_is_recorded(make_worker, recorder):
     pool.call()
     assert 0.25 <= recorder.total(f"{c.WORKER_THREAD_WAIT.name}_sum") < 10
     assert recorder.total(f"{c.WORKER_THREAD_WAIT.name}_bucket") == 1
+    # A connection that came past us is handled all the same.
+    del connection._gunicorn_prometheus_queued
+    pool.call()
+    assert recorder.total(c.EXPORTER_RECORDING_ERRORS.name) == 1

@@ -41,7 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command as the command line says; gives the exit status."""
     # As other commands do: `get | head` ends without a word.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    arguments = parser().parse_args(argv)
+    whole = parser()
+    arguments = whole.parse_args(argv)
+    if arguments.run is None:  # help, also where a setting can't be used
+        whole.print_help()
+        return 0
     try:
         settings = configuration.load(path=arguments.config)
         configuration.put_in_force(settings)
@@ -81,10 +85,5 @@ def parser() -> argparse.ArgumentParser:
         command.set_defaults(run=module.run)
         module.configure(command)
     summary = commands.add_parser("help", help="Show this", parents=[every])
-
-    def show(*_: object) -> int:
-        top.print_help()
-        return 0
-
-    summary.set_defaults(run=show)
+    summary.set_defaults(run=None)
     return top

@@ -52,5 +52,6 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         storage = backend.open(settings, directory)
         stack.callback(storage.close)
         text = Exposition(storage).render(negotiate(_MEDIA[arguments.format]), arguments.names)
-    sys.stdout.write(text.decode())
+    # As they are served, whatever encoding the terminal or the locale asks for.
+    sys.stdout.buffer.write(text)
     return 0 if text else 1

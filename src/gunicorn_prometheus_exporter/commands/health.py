@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 
-from gunicorn_prometheus_core import plugins
+from gunicorn_prometheus_core import parsing, plugins
 from gunicorn_prometheus_core.settings import Settings
 
 from . import given
+
+_PATIENCE = parsing.seconds(0.01, 3600)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--ready", action="store_true", help="it also has to be able to read the metrics"
     )
     parser.add_argument(
-        "--timeout", type=float, default=5.0, metavar="SECONDS", help="default: 5 seconds"
+        "--timeout", type=_seconds, default=5.0, metavar="SECONDS", help="default: 5 seconds"
     )
 
 
@@ -32,3 +34,11 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     )
     print(line)
     return 0 if well else 1
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds: float = _PATIENCE.parse(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be {_PATIENCE.allowed}") from None
+    return seconds

@@ -3,6 +3,7 @@
 * :mod:`~gunicorn_prometheus_master.activation`: how a running Arbiter becomes PrometheusMaster
 * :mod:`~gunicorn_prometheus_master.arbiter`: PrometheusMaster
 * :mod:`~gunicorn_prometheus_master.exits`: why a worker ended
+* :mod:`~gunicorn_prometheus_master.handover`: what an upgrade hands to the new master
 * :mod:`~gunicorn_prometheus_master.exporter`: the exporter process, seen from the master
 * :mod:`~gunicorn_prometheus_master.sampling`: memory, CPU and more of the workers; runs in the
   exporter process

@@ -15,13 +15,9 @@ from gunicorn_prometheus_core import catalogue, plugins
 from gunicorn_prometheus_core.errors import MissingPart, SettingsError
 from gunicorn_prometheus_core.recording import Directory, Recorder, count
 
-from . import exits, reconfiguring
+from . import exits, handover, reconfiguring
 from .exporter import Exporter
 from .observations import Observations
-
-#: How a server hands its page directory and its metrics sockets on in a USR2 upgrade.
-_DIRECTORY_VARIABLE = "GUNICORN_PROMETHEUS_DIRECTORY"
-_SOCKETS_VARIABLE = "GUNICORN_PROMETHEUS_FD"
 
 
 class PrometheusMaster(Arbiter):
@@ -63,9 +59,7 @@ class PrometheusMaster(Arbiter):
         """
         self._ordered: dict[int, str] = {}
         os.register_at_fork(after_in_child=self._leave_sockets_to_master)
-        inherited = {
-            name: os.environ.pop(name, None) for name in (_DIRECTORY_VARIABLE, _SOCKETS_VARIABLE)
-        }
+        handed = handover.take()
         try:
             self._settings = reconfiguring.first(self.cfg.uid, self.cfg.gid)
             self.worker_class = self._instrument(self.worker_class)
@@ -73,7 +67,7 @@ class PrometheusMaster(Arbiter):
             self.log.error("%s", error)
             sys.exit(1)
         PrometheusMaster.running = self
-        self._begin(inherited[_DIRECTORY_VARIABLE], inherited[_SOCKETS_VARIABLE])
+        self._begin(handed)
         try:
             super().start()
         except BaseException:
@@ -81,11 +75,11 @@ class PrometheusMaster(Arbiter):
             raise
         self._tend()
 
-    def _begin(self, directory: str | None, fds: str | None) -> None:
+    def _begin(self, handed: handover.Handed) -> None:
         try:
             pages = plugins.load(plugins.STORAGE, "mmap")()
             self._directory = pages.prepare(
-                self._settings, uid=self.cfg.uid, gid=self.cfg.gid, inherited=directory
+                self._settings, uid=self.cfg.uid, gid=self.cfg.gid, inherited=handed.directory
             )
             assert self._directory is not None
             recorder = pages.activate(self._directory.path, uid=self.cfg.uid, gid=self.cfg.gid)
@@ -105,7 +99,7 @@ class PrometheusMaster(Arbiter):
                 uid=self.cfg.uid,
                 gid=self.cfg.gid,
                 log_path=errorlog if errorlog and errorlog != "-" else None,
-                inherited=[int(fd) for fd in (fds or "").split(",") if fd],
+                inherited=handed.fds,
                 on_restart=lambda: count(recorder, catalogue.EXPORTER_RESTARTS),
                 on_bind_failure=lambda: count(recorder, catalogue.EXPORTER_BIND_FAILURES),
             )
@@ -206,6 +200,8 @@ class PrometheusMaster(Arbiter):
     def handle_usr1(self) -> None:
         self._note_signal("usr1")
         super().handle_usr1()
+        if self._exporter is not None:
+            self._exporter.reopen_log()
 
     def handle_usr2(self) -> None:
         self._note_signal("usr2")
@@ -301,22 +297,12 @@ class PrometheusMaster(Arbiter):
 
     def reexec(self) -> None:
         """Hands the page directory and the metrics sockets to the new master."""
-        handed: dict[str, str] = {}
-        if self._directory is not None:
-            handed[_DIRECTORY_VARIABLE] = self._directory.path
-        self._reexecuting = True
+        directory = self._directory.path if self._directory is not None else None
         listeners = self._exporter.listeners if self._exporter is not None else ()
-        if listeners:
-            handed[_SOCKETS_VARIABLE] = ",".join(str(one.fileno()) for one in listeners)
-        for listener in listeners:
-            listener.set_inheritable(True)
-        # Gunicorn starts the new master with the environment that it began with itself.
-        self.cfg.env_orig.update(handed)
+        self._reexecuting = True
         try:
-            super().reexec()
+            # Gunicorn starts the new master with the environment that it began with itself.
+            with handover.handing(self.cfg.env_orig, directory, listeners):
+                super().reexec()
         finally:
-            for name in handed:
-                self.cfg.env_orig.pop(name, None)
             self._reexecuting = False
-            for listener in listeners:
-                listener.set_inheritable(False)

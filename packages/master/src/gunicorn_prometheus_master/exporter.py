@@ -97,6 +97,11 @@ class Exporter:
             listening.forget(self._bind())
         self._replace()
 
+    def reopen_log(self) -> None:
+        """Let the process be replaced by one that writes into the log as it is found now."""
+        if self._log_path is not None:
+            self._replace()
+
     def tend(self) -> None:
         """Bind, start or restart, whatever is due. Never waits, never raises OSError."""
         now = time.monotonic()
@@ -181,8 +186,15 @@ class Exporter:
         self._replace()  # one that only publishes, or is to serve from others
         for sock in self._sockets:
             if sock not in before:
+                self._own(sock)
                 log.info("Metrics at: %s", listening.url(sock, scheme))
         return [sock for sock in before if sock not in self._sockets]
+
+    def _own(self, sock: socket.socket) -> None:
+        """Give the file of a unix socket to the workers' user, as Gunicorn does with its own."""
+        if sock.family == socket.AF_UNIX and os.geteuid() == 0:
+            with contextlib.suppress(OSError):  # it has been removed already
+                os.chown(sock.getsockname(), self._uid, self._gid, follow_symlinks=False)
 
     def _start(self, now: float) -> None:
         server = plugins.find(plugins.SERVER, "default")

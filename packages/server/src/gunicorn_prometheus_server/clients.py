@@ -11,7 +11,7 @@ import socket
 from collections.abc import Iterable
 
 from .access import Watched
-from .connection import Connection, HandshakeFailed, TooSlow, accept
+from .connection import Connection, HandshakeFailed, TooSlow, accept, let_others
 from .defects import Defects
 from .exchange import Application, BadRequest, Patience, converse
 from .refusals import Refusals
@@ -63,6 +63,7 @@ class Clients:
             except OSError as error:
                 if error.errno in _EXHAUSTED:
                     await self._make_room()
+                await let_others()
                 continue
             self._admit(sock)
             while len(self._clients) >= self._most:

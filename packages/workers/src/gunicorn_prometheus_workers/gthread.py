@@ -27,6 +27,7 @@ class PrometheusThreadWorker(PrometheusMixin, ThreadWorker):
     def record_requests(self, requests: Requests) -> None:
         """Record also how long they wait for a thread."""
         super().record_requests(requests)
+        self._trouble = requests.trouble
         self._waits = requests.distribution(catalogue.WORKER_THREAD_WAIT)
 
     def enqueue_req(self, conn: Any) -> None:
@@ -37,5 +38,8 @@ class PrometheusThreadWorker(PrometheusMixin, ThreadWorker):
     def handle(self, conn: Any) -> Any:
         """A thread is free for it."""
         if self._waits is not None:
-            self._waits.observe(perf_counter() - conn._gunicorn_prometheus_queued)
+            try:
+                self._waits.observe(perf_counter() - conn._gunicorn_prometheus_queued)
+            except Exception as error:  # noqa: BLE001  the border to the request; counted and logged
+                self._trouble(error)
         return super().handle(conn)
