@@ -57,6 +57,29 @@ def record_requests(folder, seed=0):
     return recorded
 
 
+def test_a_wrong_bit_in_a_key_of_ours_costs_no_scrape(server):
+    """All that is said of a page whose bytes can still be one."""
+    record_requests(server)
+    record(server, "worker-0", "gauge_liveall", c.WORKER_STATE, {"state": "idle"}, [1000.0])
+    exits = {"worker_id": "0", "cause": "crash"}
+    record(server, "master-0", "counter", c.WORKER_EXITS, exits, [2.0])
+    whole = Exposition(server).render(TEXT_0_0_4)
+    labels = {"method": "GET", "endpoint": "/", "status": "200"}
+    for process, kind, family, facts, wrong in (
+        ("worker-0", "histogram", c.HTTP_DURATION, labels, ('"le": "10.0"', '"le": "10*0"')),
+        ("worker-0", "gauge_liveall", c.WORKER_STATE, {"state": "idle"}, ("state", "stbte")),
+        ("master-0", "counter", c.WORKER_EXITS, exits, ("cause", "cbuse")),
+    ):
+        damaged = {key.decode().replace(*wrong) for key in sample_keys(family, facts)}
+        damaged -= {key.decode() for key in sample_keys(family, facts)}
+        assert damaged
+        for key in damaged:
+            server.write_key(process, kind, key, 1.0)
+    derived = [line for line in whole.splitlines() if line.startswith(b"gunicorn_worker_")]
+    assert len(derived) > 20
+    assert set(derived) <= set(Exposition(server).render(TEXT_0_0_4).splitlines())
+
+
 @pytest.mark.parametrize("coarse", COARSE, ids=lambda family: family.name)
 def test_a_workers_histogram_is_the_sum_of_its_recorded_ones(server, samples, coarse):
     counts, totals = defaultdict(Counter), Counter()

@@ -7,11 +7,30 @@ from typing import Any
 
 from . import catalogue as c
 from .gathering import Gather, gather
-from .series import parse
+from .series import Series, parse
 from .storage import Snapshot
 
 _OURS = b'["gunicorn_'
 Labels = tuple[tuple[str, str], ...]
+
+#: By storage name: the labels that are recorded of each family. A worker's number is its slot's.
+_RECORDED = {
+    family.storage_name: frozenset(family.labels)
+    - (frozenset({"worker_id", "timestamp"}) if family.source == "worker" else frozenset())
+    for family in c.FAMILIES
+}
+
+
+def _is_whole(series: Series) -> bool:
+    """Whether it is one of ours. Bits of a page can be wrong, and must not cost the others."""
+    recorded = _RECORDED.get(series.family)
+    if recorded is None or not recorded <= series.labels.keys():
+        return False
+    try:
+        float(series.labels.get("le", "0"))
+    except ValueError:
+        return False
+    return True
 
 
 class Own:
@@ -37,7 +56,7 @@ class Own:
         chosen = [i for i, key in enumerate(keys, self.seen) if key.startswith(_OURS)]
         self.seen += len(keys)
         for i, series in zip(chosen, parse([self.keys[i] for i in chosen]), strict=True):
-            if series is not None and series.family in c.BY_STORAGE_NAME:
+            if series is not None and _is_whole(series):
                 cell = series.sample, tuple(series.labels.items()), self.at[i]
                 self.cells.setdefault(series.family, []).append(cell)
         self._buckets.clear()
