@@ -134,10 +134,12 @@ def test_where_it_is_not_required_it_still_has_to_be_valid(mutual, certificates)
 
 
 def test_only_the_allowed_names_get_in(mutual, certificates):
-    allowed = "  client_allowed_sans: [prometheus.example, 192.0.2.1, 'admin@example.org']\n"
+    names = "prometheus.example, 192.0.2.1, '2001:db8::1', 'admin@example.org'"
+    allowed = f"  client_allowed_sans: [{names}]\n"
     server = mutual(more=allowed)
     assert server.ask()[0] == 200
     assert not refused(server, certificates.context("192.0.2.1"))
+    assert not refused(server, certificates.context("2001:db8::1"))
     assert not refused(server, certificates.context("other.example", "admin@example.org"))
     assert refused(server, certificates.context("other.example"))
     assert refused(server, certificates.context("sub.prometheus.example"))

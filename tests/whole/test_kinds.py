@@ -106,6 +106,15 @@ def test_an_answer_to_head(connection, counted):
     assert counted("/ping-head").sum(SENT, endpoint="/ping-head") == 0
 
 
+@pytest.mark.kinds(lambda kind: kind.name == "tornado")
+def test_a_body_that_tornado_would_not_send_to_head(connection, counted):
+    connection.request("HEAD", "/-head")
+    response = connection.getresponse()
+    assert (response.status, response.getheader("Content-Length")) == (200, "5")
+    response.read()
+    assert counted("/-head").sum(SENT, endpoint="/-head") == 0
+
+
 def test_the_path_is_recorded_as_the_client_sent_it(connection, counted):
     connection.request("GET", "/ping-%C3%A4%20b?c=d")
     assert connection.getresponse().read() == b"pong"
@@ -138,6 +147,14 @@ def test_an_application_that_fails(connection, counted):
     now = counted("/fail-once", "500")
     assert errors(now, "/fail-once", FAILED) == errors(now, "/fail-once", ANSWERED)
     assert errors(now, "/fail-once", FAILED) == ["LookupError"]
+
+
+@pytest.mark.kinds(lambda kind: kind.name != "tornado_native")  # which answers 405 there
+def test_an_application_that_fails_when_asked_by_head(connection, counted):
+    connection.request("HEAD", "/fail-head")
+    response = connection.getresponse()
+    assert (response.status, response.read()) == (500, b"")
+    assert counted("/fail-head", "500").sum(SENT, endpoint="/fail-head") == 0
 
 
 def test_an_application_that_fails_in_the_middle_of_its_response(kind, connection, counted):

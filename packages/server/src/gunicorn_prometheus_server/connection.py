@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 import ssl
 from collections.abc import Callable
@@ -81,7 +82,7 @@ class Connection:
         """The alternative names in the client's certificate, none without one."""
         assert isinstance(self._sock, ssl.SSLSocket)
         certificate: dict[str, Any] = self._sock.getpeercert() or {}
-        return frozenset(value for _, value in certificate.get("subjectAltName", ()))
+        return frozenset(_written(*name) for name in certificate.get("subjectAltName", ()))
 
     async def receive(self) -> bytes:
         """Some bytes, b"" at the end."""
@@ -145,6 +146,14 @@ class Connection:
             expire.cancel()
             self._loop.remove_reader(self._fd)
             self._loop.remove_writer(self._fd)
+
+
+def _written(kind: str, name: Any) -> Any:
+    """A name in a certificate as people write it: Python gives IPv6 addresses in full length."""
+    if kind == "IP Address":
+        with contextlib.suppress(ValueError):
+            return str(ipaddress.ip_address(name.strip()))
+    return name
 
 
 async def let_others() -> None:

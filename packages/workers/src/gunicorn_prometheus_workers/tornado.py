@@ -169,6 +169,9 @@ class _Request(httputil.HTTPConnection):
         chunk: bytes | None = None,
     ) -> Future[None]:
         assert isinstance(start_line, httputil.ResponseStartLine)
+        # An application of WSGI may leave that to its server, and Tornado would end the connection.
+        if self._method == "HEAD":
+            chunk = None
         self._status = start_line.code
         self._requests.responding(self.environ)
         # Tornado answers for an application while it handles its exception.
@@ -189,7 +192,8 @@ class _Request(httputil.HTTPConnection):
         headers = {"Content-Type": "text/plain", "Content-Length": str(len(page))}
         line = httputil.ResponseStartLine("HTTP/1.1", 500, "Internal Server Error")
         self.write_headers(line, httputil.HTTPHeaders(headers))
-        self._written = self._connection.write(page)
+        if self._method != "HEAD":
+            self._written = self._connection.write(page)
         self.finish()
 
     def _wrote(self, written: Future[None], chunk: bytes | None) -> Future[None]:
