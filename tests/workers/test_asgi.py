@@ -232,3 +232,16 @@ def test_recording_that_fails_is_not_the_applications_trouble(ask, recorder, log
     recorder.broken = False
     assert recorder.total("gunicorn_exporter_recording_errors_total") == 4
     assert len(logged) == 1
+
+
+def test_pages_that_cannot_be_written_to_are_not_the_applications_trouble(ask, recorder, logged):
+    views = {page: page.view for page in recorder.pages.values()}
+    for page in views:
+        page.view = memoryview(b"")
+        page.view.release()
+    assert len(ask(answers(start(), body(b"fine")))) == 2
+    for page, view in views.items():
+        page.view = view
+    assert len(logged) == 1
+    assert len(ask(answers(start(), body(b"fine")))) == 2
+    assert sum(recorder.requests().values()) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 
@@ -52,7 +53,8 @@ class Counters:
 
     def trouble(self, error: Exception) -> None:
         """Count a defect of the recording, log the first, and let the request go on."""
-        self.count(self._errors)
+        with contextlib.suppress(Exception):  # the defect may be that nothing can be counted
+            self.count(self._errors)
         if not self._complained:
             self._complained = True
             log.error(

@@ -158,10 +158,13 @@ class Requests:
         return Distribution(self._recorder, family)
 
     def abandon(self) -> None:
-        """A request that has begun ends, and no more can be said of it."""
+        """A request that has begun ends, and no more can be said of it. Never raises."""
         _, _, gauge, at = self._held
-        with self._lock:
-            gauge.view[at] -= 1.0
+        try:
+            with self._lock:
+                gauge.view[at] -= 1.0
+        except Exception as error:  # noqa: BLE001  the border to the request; counted and logged
+            self.trouble(error)
 
     def failed(
         self, method: str, path: str, status: int, error: BaseException, context: Context
