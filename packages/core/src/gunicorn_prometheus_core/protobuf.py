@@ -2,8 +2,7 @@
 
 It is the only format that has native histograms. The few messages it takes are
 written here by hand, see https://github.com/prometheus/client_model
-(io/prometheus/client/metrics.proto) and
-https://protobuf.dev/programming-guides/encoding/.
+(io/prometheus/client/metrics.proto).
 
 What is encoded are samples as they are written in text: the text before the
 value, which is taken apart once, and the value.
@@ -12,7 +11,6 @@ value, which is taken apart once, and the value.
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -21,6 +19,7 @@ from . import native
 from .native import Buckets
 from .storage import Remark
 from .text import encoded, escape_name, exposed
+from .wire import delimited, double, natural, packed, sint, uint, varint
 
 _COUNTER, _GAUGE, _SUMMARY, _UNTYPED, _HISTOGRAM = range(5)
 _TYPES = {
@@ -32,9 +31,6 @@ _TYPES = {
 }
 #: The label that is no label in a message, by type.
 _BOUND_LABELS = {_HISTOGRAM: "le", _SUMMARY: "quantile"}
-_DOUBLE = struct.Struct("<d")
-#: Doubles hold whole numbers up to here, one by one.
-_LARGEST = 2**53
 _MOST_REMEMBERED = 200_000
 
 _SAMPLE = re.compile(r"\n([^{ ]*)(?:\{(.*)\})? ", re.DOTALL)
@@ -43,47 +39,8 @@ _ITEM = re.compile(rf"({_QUOTED}|[^=,]*)(?:=({_QUOTED}))?,?", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
-def varint(number: int) -> bytes:
-    """A number that is not negative, seven bits to a byte."""
-    groups = bytearray()
-    while number > 0x7F:
-        groups.append(number & 0x7F | 0x80)
-        number >>= 7
-    groups.append(number)
-    return bytes(groups)
-
-
-def _zigzag(number: int) -> int:
-    return number << 1 if number >= 0 else (-number << 1) - 1
-
-
-def _whole(number: float) -> int:
-    """A count as messages can hold it: what is none, such as NaN, must not cost the others."""
-    return round(min(number, _LARGEST)) if number > 0 else 0
-
-
-def _uint(tag: int, number: int) -> bytes:
-    return varint(tag << 3) + varint(number)
-
-
-def _sint(tag: int, number: int) -> bytes:
-    return _uint(tag, _zigzag(number))
-
-
-def _double(tag: int, number: float) -> bytes:
-    return varint(tag << 3 | 1) + _DOUBLE.pack(number)
-
-
-def _bytes(tag: int, content: bytes) -> bytes:
-    return varint(tag << 3 | 2) + varint(len(content)) + content
-
-
-def _packed(tag: int, numbers: Iterable[int]) -> bytes:
-    return _bytes(tag, b"".join(varint(_zigzag(number)) for number in numbers))
-
-
 def _label(name: str, value: str) -> bytes:
-    return _bytes(1, _bytes(1, encoded(name)) + _bytes(2, encoded(value)))
+    return delimited(1, delimited(1, encoded(name)) + delimited(2, encoded(value)))
 
 
 class Sample(NamedTuple):
@@ -182,7 +139,7 @@ class Encoder:
             sample = taken_apart[text]
             part = sample.name.removeprefix(name) if sample.name.startswith(name) else None
             if part is None or part not in _PARTS[number]:
-                content = _bytes(5, _double(1, value))
+                content = delimited(5, double(1, value))
                 strangers.setdefault(sample.name, []).append(sample.labels + content)
                 continue
             row = rows.get(sample.labels)
@@ -211,10 +168,10 @@ class Encoder:
 def _message(name: str, help_text: str, number: int, metrics: list[bytes]) -> bytes:
     content = b"".join(
         (
-            _bytes(1, encoded(name)),
-            _bytes(2, encoded(help_text)),
-            _uint(3, number),
-            *(_bytes(4, metric) for metric in metrics),
+            delimited(1, encoded(name)),
+            delimited(2, encoded(help_text)),
+            uint(3, number),
+            *(delimited(4, metric) for metric in metrics),
         )
     )
     return varint(len(content)) + content
@@ -222,49 +179,49 @@ def _message(name: str, help_text: str, number: int, metrics: list[bytes]) -> by
 
 def _exemplar(remark: Remark) -> bytes:
     seconds, rest = divmod(remark.time, 1)
-    when = _uint(1, _whole(seconds)) + _uint(2, min(_whole(rest * 1e9), 999_999_999))
+    when = uint(1, natural(seconds)) + uint(2, min(natural(rest * 1e9), 999_999_999))
     labels = b"".join(_label(name, value) for name, value in remark.labels.items())
-    return labels + _double(2, remark.value) + _bytes(3, when)
+    return labels + double(2, remark.value) + delimited(3, when)
 
 
 def _counter(row: _Row, _: Buckets) -> bytes:
-    exemplar = _bytes(2, row.exemplar) if row.exemplar else b""
-    return _bytes(3, _double(1, row.values[""]) + exemplar)
+    exemplar = delimited(2, row.exemplar) if row.exemplar else b""
+    return delimited(3, double(1, row.values[""]) + exemplar)
 
 
 def _gauge(row: _Row, _: Buckets) -> bytes:
-    return _bytes(2, _double(1, row.values[""]))
+    return delimited(2, double(1, row.values[""]))
 
 
 def _untyped(row: _Row, _: Buckets) -> bytes:
-    return _bytes(5, _double(1, row.values[""]))
+    return delimited(5, double(1, row.values[""]))
 
 
 def _summary(row: _Row, _: Buckets) -> bytes:
-    quantiles = (_bytes(3, _double(1, q) + _double(2, value)) for q, value, _ in row.buckets)
-    return _bytes(4, _totals(row.values.get("_count", 0.0), row) + b"".join(quantiles))
+    quantiles = (delimited(3, double(1, q) + double(2, value)) for q, value, _ in row.buckets)
+    return delimited(4, _totals(row.values.get("_count", 0.0), row) + b"".join(quantiles))
 
 
 def _totals(count: float, row: _Row) -> bytes:
-    return _uint(1, _whole(count)) + _double(2, row.values.get("_sum", 0.0))
+    return uint(1, natural(count)) + double(2, row.values.get("_sum", 0.0))
 
 
 def _histogram(row: _Row, all_buckets: Buckets) -> bytes:
     buckets = b"".join(
-        _bytes(
+        delimited(
             3,
-            _uint(1, _whole(value))
-            + _double(2, bound)
-            + (_bytes(3, exemplar) if exemplar else b""),
+            uint(1, natural(value))
+            + double(2, bound)
+            + (delimited(3, exemplar) if exemplar else b""),
         )
         for bound, value, exemplar in row.buckets
     )
     counts = all_buckets.get(row.count_text)
     if not counts:
-        return _bytes(7, _totals(row.values.get("_count", 0.0), row) + buckets)
+        return delimited(7, _totals(row.values.get("_count", 0.0), row) + buckets)
     # Prometheus refuses a native histogram whose count is not that of its buckets.
-    whole = {at: _whole(count) for at, count in counts.items()}
-    return _bytes(7, _totals(sum(whole.values()), row) + buckets + _native(whole))
+    whole = {at: natural(count) for at, count in counts.items()}
+    return delimited(7, _totals(sum(whole.values()), row) + buckets + _native(whole))
 
 
 def _native(counts: Mapping[int, int]) -> bytes:
@@ -282,11 +239,11 @@ def _native(counts: Mapping[int, int]) -> bytes:
         before, end = count, at + 1
     return b"".join(
         (
-            _sint(5, native.SCHEMA),
-            _double(6, native.ZERO_THRESHOLD),
-            _uint(7, counts.get(native.ZERO, 0)),
-            *(_bytes(12, _sint(1, offset) + _uint(2, length)) for offset, length in spans),
-            _packed(13, deltas),
+            sint(5, native.SCHEMA),
+            double(6, native.ZERO_THRESHOLD),
+            uint(7, counts.get(native.ZERO, 0)),
+            *(delimited(12, sint(1, offset) + uint(2, length)) for offset, length in spans),
+            packed(13, deltas),
         )
     )
 

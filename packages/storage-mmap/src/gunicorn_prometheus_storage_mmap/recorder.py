@@ -25,6 +25,7 @@ from .access import Access
 from .complaints import Complaints
 from .page import Page
 from .saying import Saying
+from .unbound import Unbound
 
 #: Role of a process that nobody gave another: a child that the application forked.
 CHILD = "process"
@@ -40,24 +41,6 @@ def _undisturbed() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-class _Unbound:
-    """Stands in for a page's doubles in a forked child until it records for the first time."""
-
-    def __init__(self, recorder: Recorder, page: Page) -> None:
-        self._recorder = recorder
-        self._page = page
-
-    def __getitem__(self, position: int) -> float:
-        self._recorder.bind(self._recorder.fork_role)
-        value: float = self._page.view[position]
-        return value
-
-    def __setitem__(self, position: int, value: float) -> None:
-        if self._page.view is self:
-            self._recorder.bind(self._recorder.fork_role)
-        self._page.view[position] = value
 
 
 class Recorder:
@@ -123,8 +106,7 @@ class Recorder:
     def remove(self, all_cells: Iterable[Cells]) -> None:
         """This process has these series no more; with their next ``cells`` it has them again."""
         with self._complaints.held():
-            if self._is_forked():
-                self.bind(self.fork_role)
+            self._bind_child()
             for cells in all_cells:
                 if isinstance(cells.page, Page):
                     cells.page.remove(cells.at)
@@ -132,8 +114,7 @@ class Recorder:
     def remark(self, kind: str, key: bytes, remark: Remark) -> None:
         """Say something of a series, in place of what was said before."""
         with self._complaints.held():
-            if self._is_forked():
-                self.bind(self.fork_role)
+            self._bind_child()
             self._saying.put(kind, key, remark)
 
     def remarked(self, kind: str, key: bytes) -> Remark | None:
@@ -200,11 +181,16 @@ class Recorder:
             self._slot.drop()
             self._slot = None
         for page in (*self._pages.values(), *self._overflow.values()):
-            page.view = _Unbound(self, page)
+            page.view = Unbound(page, self._bind_child)
         self._saying.forget()
 
+    def _bind_child(self) -> None:
+        """Get a slot, if this is a forked child that has none yet."""
+        if self._is_forked():
+            self.bind(self.fork_role)
+
     def _is_forked(self) -> bool:
-        return any(isinstance(page.view, _Unbound) for page in self._pages.values())
+        return any(isinstance(page.view, Unbound) for page in self._pages.values())
 
     def _begin_anew(self) -> None:
         for page in (*self._pages.values(), *self._overflow.values()):
@@ -212,8 +198,7 @@ class Recorder:
         self._saying.forget()
 
     def _page(self, kind: str) -> Page:
-        if self._is_forked():
-            self.bind(self.fork_role)
+        self._bind_child()
         page = self._pages.get(kind)
         if page is None:
             page = self._pages[kind] = Page(kind)
