@@ -164,6 +164,9 @@ def logged():
 def make_worker(pages, listener, monkeypatch):
     """Makes a worker that has begun, as after its fork, with a WSGI application."""
     monkeypatch.setattr(wsgi, "Response", wsgi.Response)  # restored at the end
+    # A worker sets it where it isn't; taken away again at the end.
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")
+    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR")
     made = []
 
     def make(application, kind=PrometheusWorker, **settings):
