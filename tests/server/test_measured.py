@@ -66,11 +66,11 @@ def test_workers_of_one_number_are_added_up():
     assert sums(everywhere, 1) == {(MEMORY, "0"): 1, (CPU, "0"): 0.5}
 
 
-def test_it_is_measured_once_a_second_unless_processes_come_or_go():
+def test_it_is_measured_every_ten_seconds_unless_processes_come_or_go():
     now, collector = 50.0, Processes()
     measured = Measured({"process": collector}, lambda: now)
     (first,) = measured.snapshots([worker(0, 1)])
-    now += 0.9
+    now += 9.9
     assert measured.snapshots([worker(0, 1)]) == [first]
     assert collector.asked == 1
     now += 0.2

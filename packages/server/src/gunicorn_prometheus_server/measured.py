@@ -24,8 +24,9 @@ from gunicorn_prometheus_core.storage import Process, Snapshot
 PROCESS = "process"
 _ROLE = "measured"
 _KIND = "gauge_livesum"
-#: CPU use over much less than that is none or all, since the kernel counts it in hundredths.
-_SHORTEST = 1.0
+#: An idle worker needs a hundredth of a second of CPU time now and then, which is what the kernel
+#: counts in. What changes is sent, so it had better change seldom.
+_PERIOD_SECONDS = 10.0
 
 
 class Measured:
@@ -41,13 +42,13 @@ class Measured:
         self._snapshots: Sequence[Snapshot] = ()
 
     def snapshots(self, processes: Sequence[Process]) -> Sequence[Snapshot]:
-        """As they are now, or were within the last second while the same processes live.
+        """As they are now, or were within the last ten seconds while the same processes live.
 
         None where there is nothing to see.
         """
         alive = frozenset(f"{one.name} {one.pid}" for one in processes if one.alive)
         if self._clock() >= self._due or alive != self._alive:
-            self._due, self._alive = self._clock() + _SHORTEST, alive
+            self._due, self._alive = self._clock() + _PERIOD_SECONDS, alive
             self._snapshots = self._measure(processes)
         return self._snapshots
 

@@ -46,10 +46,10 @@ class Care:
         self._membership.forget()
 
     def ask(self, pipe: Any) -> list[str]:
-        """Ask for what ``Seen.noted`` is about; gives the lineages that the reply is about."""
+        """Ask for what ``Seen.noted`` is about, if anything; gives the lineages of the reply."""
         known = [one for one in self._view.archives.values() if one.newest]
-        # Of nobody, where nothing is known: so there is always one reply.
-        pipe.zmscore(self._names.folded, [one.newest for one in known] or [""])
+        if known:
+            pipe.zmscore(self._names.folded, [one.newest for one in known])
         return [one.lineage for one in known]
 
     def look(self, redis: Redis, me: str, seen: Seen) -> None:

@@ -109,7 +109,6 @@ class RedisStorage:
         with redis.pipeline(transaction=True) as pipe:
             pipe.zrange(names.instances, 0, -1, withscores=True)
             pipe.get(names.version)
-            lineages = self._care.ask(pipe)
             (pipe.hlen if part in (0, 3) else pipe.strlen)(data[part])
             # The first publish of an instance puts it into the index; any other one finds it
             # there, or others have added it to the archive.
@@ -133,7 +132,8 @@ class RedisStorage:
                     pipe.expire(key, LIFETIME_SECONDS)
                 for key in names.data(ARCHIVE):
                     pipe.expire(key, LIFETIME_SECONDS)
-            listed, version, noted, size, *_ = pipe.execute()
+            lineages = self._care.ask(pipe)
+            listed, version, size, *replies = pipe.execute()
         index = encoding.scores(listed)
         stored, said = self._outgoing.stored, self._outgoing.remarks.stored or {}
         parts = (stored.chunks, stored.log, stored.state, said) if stored is not None else ()
@@ -144,7 +144,7 @@ class RedisStorage:
         self._score = stamp
         self._outgoing.is_stored(update)
         self._extended = now if extending else self._extended
-        found = zip(lineages, noted, strict=False)
+        found = zip(lineages, replies[-1] if lineages else (), strict=True)
         return Seen(index, version, frozenset(name for name, when in found if when is not None))
 
     def _part_to_check(self, update: Update) -> int:
