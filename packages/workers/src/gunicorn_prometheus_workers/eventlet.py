@@ -36,8 +36,7 @@ def _patch() -> None:
 
     Eventlet turns the locks that exist into locks of greenlets, and complains
     of those it can't turn, which ours is among. It looks for them among the
-    objects that the garbage collector sees, which this process has none of yet
-    that it was not forked with.
+    objects that the garbage collector sees, so what is there is frozen first.
     """
     gc.freeze()
     eventlet.monkey_patch()
