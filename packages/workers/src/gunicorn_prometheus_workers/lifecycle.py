@@ -63,7 +63,7 @@ class Lifecycle:
         self._worker = worker
         self._recorder = recorder
         #: What the monotonic clock will say when there is something to record again.
-        self.next_tick = 0.0
+        self._next_tick = 0.0
         self._state = ""
         self._wanted_state = "running"
         self._complained = False
@@ -96,7 +96,7 @@ class Lifecycle:
 
         def notify_and_tick() -> None:
             notify()
-            if monotonic() >= self.next_tick:
+            if monotonic() >= self._next_tick:
                 self.tick()
 
         self._worker.notify = notify_and_tick
@@ -105,11 +105,11 @@ class Lifecycle:
         """A signal asks for another state. Its handler must not record: the next heartbeat does."""
         self.signalled = True
         self._wanted_state = state
-        self.next_tick = 0.0
+        self._next_tick = 0.0
 
     def tick(self) -> None:
         """Record what has changed, and mend what can be mended."""
-        self.next_tick = time.monotonic() + _TICK_SECONDS
+        self._next_tick = time.monotonic() + _TICK_SECONDS
         try:
             self._recorder.tick()
             self._set(catalogue.WORKER_HEARTBEAT, {}, time.time())
