@@ -24,7 +24,8 @@ def take() -> Handed:
     """What the server before us has handed on. To be taken once: nobody whom we start may."""
     fds = os.environ.pop(_SOCKETS_VARIABLE, "").split(",")
     directory = os.environ.pop(_DIRECTORY_VARIABLE, None)
-    return Handed(directory, tuple(int(fd) for fd in fds if fd))
+    # What is no descriptor is not by us, and must not end the start.
+    return Handed(directory, tuple(int(fd) for fd in fds if fd.isdecimal()))
 
 
 @contextlib.contextmanager
